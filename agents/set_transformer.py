@@ -41,10 +41,24 @@ class AttentionBlock(nn.Module):
         if self.edge is not None and edges is not None:
             pairs = torch.stack([edges, (edges > 0).to(edges.dtype)], dim=-1)
             bias = bias + self.edge(pairs).permute(0, 3, 1, 2)
-        looked = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(x.dtype))
+        looked = _attention(query, key, value, bias.to(x.dtype))
         state = state + self.out(looked.transpose(1, 2).flatten(2))
         hidden: Tensor = self.narrow(F.relu(self.widen(self.norm2(state))))
         return state + hidden
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    """Scaled dot-product attention (B, N, n, D / N), with the bias added to its scores.
+
+    On a CPU in single precision: the backward pass of torch's kernel takes many times as long in
+    bf16.
+    """
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+    with torch.autocast("cpu", enabled=False):
+        return F.scaled_dot_product_attention(
+            query.float(), key.float(), value.float(), attn_mask=bias.float()
+        )
 
 
 class SetTransformerNetwork(nn.Module):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 import agents
 import tasks
@@ -312,6 +313,28 @@ def test_an_exported_network_says_the_same(name: str, task: Any, tmp_path: Path)
     """An exported network computes from objects, mask and edges what the agent does."""
     agent = agents.make(name, task=task, device="cpu", **QUICK)
     assert export_onnx(agent, tmp_path / "model.onnx").difference < 1e-4
+
+
+def test_attention_under_bf16_is_computed_in_single_precision_on_a_cpu() -> None:
+    """The backward pass of torch's kernel would take many times as long."""
+    agent = agents.make("set_transformer", task=of_objects(), device="cpu", **QUICK)
+    batch = to_device(agent.task.samples("train", 4), agent.device)
+    kinds = set()
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            if func is torch.nn.functional.scaled_dot_product_attention:
+                kinds.update(each.dtype for each in args)
+            return func(*args, **(kwargs or {}))
+
+    with torch.autocast("cpu", torch.bfloat16), Watch():
+        loss = agent.loss(batch)
+    assert isinstance(loss, Tensor)
+    loss.backward()
+    assert kinds == {torch.float32}
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in agent.model.parameters())
 
 
 def test_an_agent_that_sorts_is_not_exported(tmp_path: Path) -> None:
