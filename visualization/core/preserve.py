@@ -1,7 +1,6 @@
 """Context managers that restore a model's mode, gradients, hooks and random state."""
 
 import contextlib
-import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
@@ -116,16 +115,24 @@ def clone_inputs(model: nn.Module) -> Iterator[None]:
         _CLONING.discard(model)
 
 
-@contextlib.contextmanager
-def _without_inference_tensors(model: nn.Module) -> Iterator[None]:
-    """Replace tensors made under `torch.inference_mode` by clones, which autograd can save."""
-    slots = [
+Slot = tuple[nn.Module, str, Tensor]  # a module, and the name and value of a tensor that it has
+
+
+def _slots(model: nn.Module) -> list[Slot]:
+    """Return all parameters and buffers of a model's modules; what is shared comes twice."""
+    return [
         (module, name, tensor)
         for module in model.modules()
         for table in (module._parameters, module._buffers)
         for name, tensor in table.items()
-        if tensor is not None and tensor.is_inference()
+        if tensor is not None
     ]
+
+
+@contextlib.contextmanager
+def _without_inference_tensors(slots: Iterable[Slot]) -> Iterator[None]:
+    """Replace tensors made under `torch.inference_mode` by clones, which autograd can save."""
+    slots = [slot for slot in slots if slot[2].is_inference()]
     copies: dict[Tensor, Tensor] = {}  # so that what is shared stays shared
     with torch.inference_mode(False):
         for _, _, tensor in slots:
@@ -142,9 +149,10 @@ def _without_inference_tensors(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _gradients_restored(model: nn.Module) -> Iterator[None]:
+def _gradients_restored(model: nn.Module, slots: Iterable[Slot]) -> Iterator[None]:
     """Restore each parameter's gradient, and whether it requires one."""
-    flags = {p: p.requires_grad for p in model.parameters()}
+    parameters = [p for _, _, p in slots if isinstance(p, nn.Parameter) and not p.is_inference()]
+    flags = {parameter: parameter.requires_grad for parameter in parameters}
     gradients = {p: p.grad for p in flags}
     outermost = model not in _PRESERVED  # whose copies serve for all blocks within it
     values = [(g, g.clone()) for g in gradients.values() if g is not None and outermost]
@@ -174,10 +182,10 @@ def preserve_state(model: nn.Module) -> Iterator[None]:
         ValueError: `model` is not a module, or is one that torch scripted or exported.
     """
     check_module(model)
-    tensors = itertools.chain(model.parameters(), model.buffers())
-    devices = {tensor.device for tensor in tensors if tensor.device.type == "cuda"}
+    slots = _slots(model)
+    devices = {tensor.device for _, _, tensor in slots if tensor.device.type == "cuda"}
     with (
-        torch.random.fork_rng(devices), evaluation_mode(model), _without_inference_tensors(model),
-        _gradients_restored(model), clone_inputs(model),
+        torch.random.fork_rng(devices), evaluation_mode(model), _without_inference_tensors(slots),
+        _gradients_restored(model, slots), clone_inputs(model),
     ):  # fmt: skip
         yield
