@@ -4,7 +4,6 @@ import re
 import runpy
 from pathlib import Path
 
-import nbformat
 import pytest
 
 from agents.core.agent import Agent
@@ -15,6 +14,8 @@ from tests.helpers.pages import PAGES, ROOT
 @pytest.mark.slow
 def test_the_notebook_runs_from_top_to_bottom() -> None:
     """Its cells are those of its script, run in order without an error, and end with its pages."""
+    import nbformat  # which takes seconds
+
     script = runpy.run_path(str(ROOT / "docs" / "convolutional_notebook.py"))
     made = script["notebook"]()
     kept = nbformat.read(ROOT / "docs" / "convolutional.ipynb", as_version=4)

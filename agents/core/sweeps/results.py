@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from agents.core.runs.history import History
 from agents.core.runs.run_folder import RunFolder
@@ -98,7 +98,7 @@ def interval(scores: Sequence[float]) -> Interval:
     mean, num = float(numbers.mean()), len(numbers)
     if num < 2:
         return Interval(mean=mean, low=math.nan, high=math.nan, num=num)
-    half = stats.t.ppf(0.975, num - 1) * numbers.std(ddof=1) / math.sqrt(num)
+    half = stdtrit(num - 1, 0.975) * numbers.std(ddof=1) / math.sqrt(num)
     return Interval(mean=mean, low=mean - half, high=mean + half, num=num)
 
 
