@@ -82,36 +82,52 @@ def layerwise_relevance(scores: StepScores, epsilon: float = 1e-3) -> LayerwiseR
         rules = _Rules(epsilon)
         with rules.applied(scores.model):
             values = scores(scores.rows, inputs)
-        parts = [_relevance(values, kind) for kind in ([inputs], rules.others, rules.biases)]
-    steps, others, biases = ([to_numpy(p.double()) for p in part] for part in parts)
+        (steps,) = _relevance(values, [inputs])
+        others, biases = (_totals(values, sources) for sources in (rules.others, rules.biases))
     whole = to_numpy(values.double())
     return LayerwiseRelevance(
-        steps=steps[0].reshape(*whole.shape, inputs.shape[1], -1).sum(axis=-1),
-        others=_total(others, whole), biases=_total(biases, whole), scores=whole,
+        steps=to_numpy(steps.double()).reshape(*whole.shape, inputs.shape[1], -1).sum(axis=-1),
+        others=others, biases=biases, scores=whole,
     )  # fmt: skip
 
 
 def _relevance(scores: Tensor, sources: list[Tensor]) -> list[Tensor]:
-    """Return the relevance of each source for each score, (N, K, …)."""
-    if not sources:
-        return []
+    """Return the relevance of each source (N, …) for each score, (N, K, …)."""
     by_score = []
     for k in range(scores.shape[1]):
-        gradients = torch.autograd.grad(
-            scores[:, k].sum(), sources, retain_graph=True, allow_unused=True
-        )
-        pairs = zip(sources, gradients, strict=True)
-        by_score.append([torch.zeros_like(s) if g is None else s * g for s, g in pairs])
+        pairs = zip(sources, _gradients(scores[:, k], sources), strict=True)
+        by_score.append([source * gradient for source, gradient in pairs])
     return [torch.stack(column, dim=1).detach() for column in zip(*by_score, strict=True)]
 
 
-def _total(parts: list[NDArray[np.float64]], like: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the sum of relevances (N, K, …) over all of them (N, K)."""
-    return sum((part.reshape(*like.shape, -1).sum(-1) for part in parts), np.zeros_like(like))
+def _totals(scores: Tensor, sources: list[Tensor]) -> NDArray[np.float64]:
+    """Return the relevance of all sources together for each score (N, K).
+
+    In what order a source has the samples need not be known: in all that belongs to sample n the
+    gradient of Σ (n + 1) · score_n is n + 1 times that of Σ score_n.
+    """
+    totals = torch.zeros(scores.shape, dtype=torch.float64, device=scores.device)
+    numbers = torch.arange(1, len(scores) + 1, device=scores.device)
+    for k in range(scores.shape[1] if sources else 0):
+        plain = _gradients(scores[:, k], sources)
+        numbered = _gradients(scores[:, k] * numbers, sources)
+        for source, one, many in zip(sources, plain, numbered, strict=True):
+            ratio = torch.where(one == 0, 1, many / one)
+            samples = ratio.round().long().clamp(1, len(scores)) - 1
+            relevance = (source * one).detach().double()
+            totals[:, k].index_add_(0, samples.flatten(), relevance.flatten())
+    return to_numpy(totals)
+
+
+def _gradients(scores: Tensor, sources: list[Tensor]) -> list[Tensor]:
+    """Return the gradients of the sum of scores with respect to sources, 0 where it has none."""
+    gradients = torch.autograd.grad(scores.sum(), sources, retain_graph=True, allow_unused=True)
+    pairs = zip(sources, gradients, strict=True)
+    return [torch.zeros_like(s) if gradient is None else gradient for s, gradient in pairs]
 
 
 class _Rules:
-    """The rules, and what is read beside the question: each of it a leaf with the batch first."""
+    """The rules, and the leaves of what is read beside the question, and of the biases."""
 
     def __init__(self, epsilon: float) -> None:
         self._epsilon = epsilon

@@ -166,6 +166,31 @@ def test_relevance_is_conserved(kind: str, features: dict[str, Any]) -> None:
         np.testing.assert_allclose(again.steps.sum(2), again.scores, atol=1e-7)
 
 
+@pytest.mark.parametrize("order", ["time first", "flattened"])
+def test_relevance_of_biases_is_that_of_each_sample_in_any_order(order: str) -> None:
+    """A read-out of all steps may have the steps first, or samples and steps in one axis."""
+    rnn = nn.LSTM(INPUTS, 5, batch_first=order == "flattened", bidirectional=True).double()
+    readout = nn.Linear(10, SCORES).double()
+    first = nn.Parameter(inputs(2, 1, 5))  # a state that is learned
+    model, x = nn.ModuleDict({"rnn": rnn, "readout": readout}), inputs(NUM, NUM, INPUTS)
+    model.register_parameter("first", first)
+
+    def respond(rows: Tensor) -> Tensor:
+        h0 = first.expand(2, len(rows), 5).contiguous()
+        read = x[rows] if rnn.batch_first else x[rows].transpose(0, 1)
+        states = rnn(read, (h0, torch.zeros_like(h0)))[0]
+        if not rnn.batch_first:
+            return readout(states)[0]  # type: ignore[no-any-return]
+        flat = readout(states.reshape(-1, 10))
+        return flat.view(len(rows), -1, SCORES)[:, 0]  # type: ignore[no-any-return]
+
+    scores = StepScores(model=model, rnn=rnn, respond=respond, num_samples=NUM)
+    found = layerwise_relevance(scores, 1e-12)
+    np.testing.assert_allclose(found.rest, 0, atol=1e-7)
+    assert (np.abs(found.biases) > 1e-6).all()
+    assert (np.abs(found.others) > 1e-6).all()
+
+
 def test_relevance_goes_through_a_decoder_to_all_that_is_read() -> None:
     """Question, the decoder's own inputs and biases share the score of an answer."""
     encoder, decoder, x = layer("lstm"), layer("lstm"), inputs(NUM, STEPS, INPUTS)
