@@ -77,7 +77,11 @@ def attention_rollout(attention: Sequence[Weights], *, residual: float = RESIDUA
     layers = [mean_of_heads(weights) for weights in attention]
     if not layers:
         raise argument_error("attention", "there is no layer", "one or more")
-    state = np.broadcast_to(np.eye(layers[0].shape[-1]), layers[0].shape)
+    num, places, tokens = layers[0].shape
+    if places != tokens:
+        problem = f"a layer has weights from {places} places to {tokens}"
+        raise argument_error("attention", problem, "self-attention (N, heads, T, T)")
+    state = np.broadcast_to(np.eye(places), (num, places, places))
     states = []
     for layer in layers:
         check_shape("attention", layer.shape, state.shape, "the layer before it")
@@ -112,6 +116,10 @@ def decoder_rollout(
         ValueError: names the argument that is not accepted.
     """
     check_share(residual, "residual")
+    if len(self_attention) != len(cross_attention):
+        problem = f"{len(cross_attention)} layers"
+        accepted = f"as many as self_attention has: {len(self_attention)}"
+        raise argument_error("cross_attention", problem, accepted)
     num, asked = encoder.shape[:2]
     state, states = None, []
     for to_itself, to_question in zip(self_attention, cross_attention, strict=True):

@@ -208,7 +208,7 @@ def attributions(
     """Attribution maps of the same scores and images by several methods.
 
     By default time and memory are bounded: an image costs some 110 backward passes, 225 occluded
-    copies, and of RISE as many masked copies as have 2²⁶ numbers together, from 100 to 2,000 (of
+    copies, and of RISE as many masked copies as have 2²⁶ numbers together, from 100 to 1,000 (of
     (3, 224, 224) it is 446); Score-CAM has a copy for each channel, at most as many. For how many
     run at once see `batch_size`. Maps of RISE are less their mean, as only differences explain
     there. LRP is left out, unless it is named, where it has no rule for what the model computes.

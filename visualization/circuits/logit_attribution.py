@@ -67,11 +67,12 @@ def direct_logit_attribution(
         ValueError: the terms do not sum to the logits, so that `parts` is not all there is.
     """
     weight = readout.weight.detach().double()
-    offset = torch.zeros(len(weight)) if readout.bias is None else readout.bias.detach()
+    offset = weight.new_zeros(len(weight)) if readout.bias is None else readout.bias.detach()
     bias = offset.double()
     vectors = torch.stack([part.detach().double() for part in parts.values()], dim=2)  # N, A, M, D
     if norm is not None:
-        bias = bias + weight @ _bias(norm)
+        if norm.bias is not None:
+            bias = bias + weight @ norm.bias.detach().double()
         vectors = _with_frozen_scale(vectors, norm)
     centred = weight - weight.mean(0)
     values = torch.einsum("namd,nad->nam", vectors, centred[codes])
@@ -89,13 +90,6 @@ def direct_logit_attribution(
         parts=names, values=values.cpu().numpy(), logits=total.cpu().numpy(), written=written,
         labels=tuple(labels),
     )  # fmt: skip
-
-
-def _bias(norm: nn.LayerNorm) -> Tensor:
-    """Return the bias of a layer norm (D,)."""
-    bias: Tensor | None = norm.bias  # None if the norm was made without one
-    size = norm.normalized_shape
-    return torch.zeros(size).double() if bias is None else bias.detach().double()
 
 
 def _with_frozen_scale(vectors: Tensor, norm: nn.LayerNorm) -> Tensor:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from visualization.core.arrays import to_numpy
-from visualization.core.errors import check_count, unknown_name_error
+from visualization.core.errors import argument_error, check_count, unknown_name_error
 from visualization.core.inputs import inspection_mode
 from visualization.core.records import brief_repr
 from visualization.core.targets import batch_slices
@@ -220,6 +220,8 @@ def question_relevance(
     Raises:
         ValueError: an unknown method; symbols or answers that do not fit; or as the methods.
     """
+    if not methods:
+        raise argument_error("methods", "is empty", ", ".join(METHODS))
     for method in methods:
         if method not in METHODS:
             raise unknown_name_error("methods", method, METHODS)

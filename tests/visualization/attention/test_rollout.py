@@ -95,6 +95,7 @@ def test_records_of_encoder_and_decoder() -> None:
         ([], {}, "attention: there is no layer"),
         ([2 * weights(1, 3, 3)], {}, "attention: a row does not sum to 1"),
         ([weights(1, 3, 3), weights(1, 4, 4)], {}, r"attention: shape \(1, 4, 4\)"),
+        ([weights(1, 3, 4)], {}, "attention: a layer has weights from 3 places to 4"),
         ([weights(1, 3, 3)], {"residual": 1.0}, "residual: 1.0 is not accepted"),
     ],
 )
@@ -102,3 +103,9 @@ def test_what_is_no_attention_is_refused(layers: Any, settings: Any, words: str)
     """No layers, weights that are no shares, and layers of two sizes are errors with names."""
     with pytest.raises(ValueError, match=words):
         attention_rollout(layers, **settings)
+
+
+def test_a_decoder_has_as_many_layers_of_both_kinds() -> None:
+    """Self-attention without its cross-attention is an error with both numbers."""
+    with pytest.raises(ValueError, match="cross_attention: 1 layers; accepted: .* 2"):
+        decoder_rollout(np.eye(3)[None], [weights(1, 2, 2)] * 2, [weights(1, 2, 3)])

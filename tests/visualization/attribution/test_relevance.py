@@ -117,6 +117,37 @@ def test_functions_are_as_modules(name: str) -> None:
     assert_close(lrp(functions, x, 1, composite=name), wanted)
 
 
+@pytest.mark.parametrize("changes", ["relu", "residual"])
+@pytest.mark.parametrize("name", COMPOSITES)
+def test_a_norm_after_a_change_in_place_is_not_folded(name: str, changes: str) -> None:
+    """What is written over a convolution's output has the relevance of its twin beside it."""
+    modules = Modules()
+
+    class Net(nn.Module):
+        def __init__(self, in_place: bool) -> None:
+            super().__init__()
+            self.layers, self.in_place = modules, in_place
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.layers.relu(self.layers.stem(x))
+            z = self.layers.one(y)
+            if changes == "relu":
+                z = F.relu(z, inplace=self.in_place)
+            elif self.in_place:
+                z += y
+            else:
+                z = z + y
+            return self.layers.head(self.layers.relu(self.layers.norm(z)[:, :, 2, 2] @ mix))
+
+    mix = torch.randn(
+        modules.norm.num_features, modules.head.in_features, dtype=DOUBLE,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    twin, net, x = Net(False), Net(True), images()
+    assert_close(net(x), twin(x))
+    assert_close(lrp(net, x, 1, composite=name), lrp(twin, x, 1, composite=name))
+
+
 def test_without_biases_small_epsilon_gives_input_times_gradient() -> None:
     """LRP-0 of a piecewise linear network without biases is gradient × input, whatever its form."""
     model, x = Modules(bias=False), images()

@@ -329,6 +329,8 @@ def test_settings_out_of_range_are_refused() -> None:
         integrated_gradients(scores, num_nodes=0)
     with pytest.raises(ValueError, match=r"methods: 'LPR' is not accepted.*did you mean 'LRP'"):
         question_relevance(scores, *texts, methods=["LPR"])
+    with pytest.raises(ValueError, match="methods: is empty"):
+        question_relevance(scores, *texts, methods=[])
     with pytest.raises(ValueError, match="symbols: shape"):
         question_relevance(scores, texts[1], texts[1], methods=[GRADIENT])
     with pytest.raises(ValueError, match="rnn: Linear is not accepted"):

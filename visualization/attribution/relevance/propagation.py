@@ -83,7 +83,7 @@ class RelevancePropagation(TorchFunctionMode):
         self._model, self._composite = model, composite
         self._running: list[str] = []
         self._has_first = False
-        self._foldings: Any = WeakIdKeyDictionary()  # by the outputs of linear layers
+        self._foldings: Any = WeakIdKeyDictionary()  # and versions, by outputs of linear layers
         self._weights: Any = WeakIdKeyDictionary()  # softmaxes, which may be weights of attention
 
     @contextlib.contextmanager
@@ -197,7 +197,7 @@ class RelevancePropagation(TorchFunctionMode):
         folding = _Folding(call, rule, x, 1 if "transpose" in name else 0, self._layer)
         output = self._apply_layer(folding, lambda: func(*args, **kwargs))
         if kind == "convolution" or output.ndim == 2:
-            self._foldings[output] = folding
+            self._foldings[output] = folding, output._version
         return output
 
     def _apply_layer(self, layer: _Folding, compute: Callable[[], Tensor]) -> Tensor:
@@ -214,9 +214,10 @@ class RelevancePropagation(TorchFunctionMode):
         bound.apply_defaults()
         norm = bound.arguments
         x = norm["input"]
-        if x not in self._foldings or norm["training"]:
+        layer: _Folding
+        layer, version = self._foldings.get(x, (None, None))
+        if version != x._version or norm["training"]:  # no layer's output, or changed in place
             return None
-        layer: _Folding = self._foldings[x]
         weight = layer.call.weight
         if weight.shape[layer.axis] != x.shape[1]:  # transposed, in groups
             return None
