@@ -24,10 +24,8 @@ from torch.nn import functional as F
 from agents.configs.sets import GNNConfig
 from agents.core.layers import HiddenLinear
 from agents.core.sets import SetAgent, aggregate, initialized, read_out
-from agents.core.training.loop import to_device
 from tasks.core.task import SetTargets, SetToTarget
 from tasks.reasoning.paths import PathProblems, PathTask, draw_interchanges
-from visualization.core.preserve import evaluation_mode
 
 if TYPE_CHECKING:
     from visualization.circuits import InterchangeInterventions
@@ -109,10 +107,12 @@ class GNN(SetAgent):
 
     def states(self, batch: SetTargets) -> Tensor:
         """Return the states of the objects at first and after each round (rounds + 1, B, n, D)."""
-        objects, _, mask, edges = to_device(batch, self.device)
-        with evaluation_mode(self.model), torch.inference_mode():
-            first = self.model.embed(objects)
-            return torch.stack([first, *self.model.rounds(first, 0, mask, edges)])
+
+        def run(piece: SetTargets) -> Tensor:
+            first = self.model.embed(piece.objects)
+            return torch.stack([first, *self.model.rounds(first, 0, piece.mask, piece.edges)])
+
+        return torch.cat(self._map_microbatches(run, batch), dim=1)
 
     def outputs_from(self, batch: SetTargets, state: Tensor, after: int) -> Tensor:
         """Return the outputs (B, K) with these states (B, n, D) after that many rounds.
@@ -120,9 +120,11 @@ class GNN(SetAgent):
         So an intervention is: `state = agent.states(batch)[2].clone()`, a change of
         `state[:, node]`, and `agent.outputs_from(batch, state, 2)`.
         """
-        _, _, mask, edges = to_device(batch, self.device)
-        with evaluation_mode(self.model), torch.inference_mode():
-            return self.model.run_from(state.to(self.device), after, mask, edges)
+
+        def run(piece: SetTargets) -> Tensor:
+            return self.model.run_from(piece.objects, after, piece.mask, piece.edges)
+
+        return torch.cat(self._map_microbatches(run, batch._replace(objects=state)))
 
     def own_views(self) -> Mapping[str, Callable[[], Any]]:
         """Return the views of states beside the steps of Bellman and Ford, of tasks about paths.
@@ -164,15 +166,30 @@ class GNN(SetAgent):
             records[name] = probe_rounds(states, targets, each.kinds, untrained=others)
         return records
 
-    def interchange_interventions(self) -> "InterchangeInterventions":
+    def interchange_interventions(self) -> "dict[str, InterchangeInterventions]":
         """Return what changes when one node's state is replaced by that of another one.
 
         One swap for each graph and round: of the network's states, and of the distances that
-        Bellman and Ford know after as many steps, from which they go on.
+        Bellman and Ford know after as many steps, from which they go on: those from the first node,
+        and those to the last. The control is an untrained copy, with the swaps of the first.
         """
-        from visualization.circuits import interchange_interventions
+        from agents.core.analysis.trials import untrained_copy
 
         batch, problems = self._path_problems()
+        bare = untrained_copy(self)
+        assert isinstance(bare, GNN)
+        return {
+            "from the first": self._interchanges(batch, problems),
+            "to the last": self._interchanges(batch, problems.backwards),
+            "untrained": bare._interchanges(batch, problems),
+        }
+
+    def _interchanges(
+        self, batch: SetTargets, problems: PathProblems
+    ) -> "InterchangeInterventions":
+        """Return what swaps that are drawn for problems change, in network and algorithm."""
+        from visualization.circuits import interchange_interventions
+
         states, rng = self.states(batch), np.random.default_rng(0)
         graphs, rounds = np.arange(len(problems.last)), range(1, self.config.num_rounds)
         outputs = self.outputs_from(batch, states[-1], self.config.num_rounds)

@@ -73,10 +73,11 @@ def rounds() -> None:
     assert isinstance(agent, GNN)
     print("test, larger graphs:", agent.evaluate())
     probes, swaps = agent.round_probes(), agent.interchange_interventions()
-    for name, record in {**probes, "swaps": swaps}.items():
-        print(f"{name}\n{render.text(record)}")
+    for view in (probes, swaps):
+        for name, record in view.items():
+            print(f"{name}\n{render.text(record)}")
     save("algorithms_rounds", probes["from the first"], DPI)
-    save("algorithms_swaps", swaps, DPI)
+    save("algorithms_swaps", swaps["from the first"], DPI)
 
 
 def two_rounds() -> None:
@@ -142,11 +143,16 @@ def extrapolation() -> None:
     print(render.text(Table("max_difference", ["read_out", *columns], rows)))
     rows = []
     for values, agent in sweep("sizes"):
-        task = agent.task
+        task: Any = agent.task
         tested = [attrs.evolve(task, test_min_nodes=n, test_max_nodes=n) for n in NUM_NODES]
         heavier = attrs.evolve(task, test_min_nodes=10, test_max_nodes=10, test_max_weight=10)
-        rows.append([str(values["aggregation"]), *scores(agent, [*tested, heavier])])
+        sparse = attrs.evolve(tested[1], test_min_density=0.065, test_max_density=0.2)
+        longer = attrs.evolve(sparse, test_min_edges=5, test_max_edges=6)
+        rows.append(
+            [str(values["aggregation"]), *scores(agent, [*tested, heavier, sparse, longer])]
+        )
     columns = [*(f"{each} nodes" for each in NUM_NODES), "weights to 10"]
+    columns += ["20 nodes, sparse", "20 nodes, sparse, longer paths"]
     print(render.text(Table("shortest_path", ["aggregation", *columns], rows)))
 
 

@@ -38,7 +38,14 @@ class SetAgent(Classifier):
         return not self.config.dropout
 
     def outputs(self, network: Callable[..., Tensor], batch: SetTargets) -> Tensor:
-        """Return logits (B, K) or numbers (B, 1) of a batch of tensors."""
+        """Return logits (B, K) or numbers (B, 1) of a batch of tensors.
+
+        Raises:
+            ConfigError: outside of training, where only the task's samples are: a set is empty, or
+                has NaN or inf.
+        """
+        if torch.is_inference_mode_enabled():
+            _check_objects(batch)
         return network(batch.objects, batch.mask, batch.edges).float()
 
     def loss(self, batch: SetTargets) -> Tensor:
@@ -87,6 +94,16 @@ class SetAgent(Classifier):
             axes={name: {0: "batch"} for name in names},
             metadata={"labels": list(spec.labels or ()), "output": said},
         )  # fmt: skip
+
+
+def _check_objects(batch: SetTargets) -> None:
+    """Raise a ConfigError if a set of a batch of tensors is empty, or not of finite numbers."""
+    mask, objects = torch.as_tensor(batch.mask), torch.as_tensor(batch.objects)
+    empty, broken = ~mask.any(1), ~objects.isfinite().flatten(1).all(1)
+    if empty.any():
+        raise ConfigError("batch", "mask", "a set is empty", "sets of one object and more")
+    if broken.any():
+        raise ConfigError("batch", "objects", "a set has NaN or inf", "finite numbers")
 
 
 def num_outputs(spec: SetToTarget) -> int:
@@ -162,7 +179,8 @@ def aggregate(values: Tensor, mask: Tensor, how: str) -> Tensor:
 def in_order(objects: Tensor, mask: Tensor, first: int) -> Tensor:
     """Return indices (B, n) that put objects in the order of a feature, absent ones at the end.
 
-    Equal ones are in the order of the other features, so that nothing depends on how they came.
+    Equal ones are in the order of the other features. Only those that are equal in all of them,
+    such as nodes of a graph, stay in the order in which they came.
     """
     order = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
     others = [column for column in range(objects.shape[-1]) if column != first]

@@ -253,9 +253,9 @@ def _block(task: SetTask, split: Split, number: int) -> tuple[NDArray[np.int64],
     block: tuple[NDArray[np.int64], ...] = ()
     names = task.class_names(split)
     missing = np.arange(_BLOCK) % len(names)
-    is_open, num_idle, num = np.ones(_BLOCK, bool), 0, task.num_drawn
+    is_open, num_idle, num = np.ones(_BLOCK, bool), np.zeros(len(names), int), task.num_drawn
     while is_open.any():
-        draws, is_idle = task.draw_samples(rng, num, split), False
+        draws = task.draw_samples(rng, num, split)
         drawn = (*draws.sample, draws.answers)
         block = block or tuple(np.empty((_BLOCK, *a.shape[1:]), a.dtype) for a in drawn)
         for code in range(len(names)):
@@ -267,11 +267,10 @@ def _block(task: SetTask, split: Split, number: int) -> tuple[NDArray[np.int64],
             for array, values in zip(block, drawn, strict=True):
                 array[places] = values[own]
             is_open[places] = False
-            is_idle |= len(free) > 0 and len(own) == 0
-        num_idle = num_idle + 1 if is_idle else 0
-        if num_idle == _MAX_IDLE:
-            left = names[int(missing[is_open][0])]
-            problem = f"{left} was not among {num_idle * num:,} random samples for {split}"
+            num_idle[code] = num_idle[code] + 1 if len(free) > 0 and len(own) == 0 else 0
+        if num_idle.max() == _MAX_IDLE:
+            left = names[int(num_idle.argmax())]
+            problem = f"{left} was not among {_MAX_IDLE * num:,} random samples for {split}"
             raise ConfigError(task.name, "", problem, "settings with which it is more frequent")
     return block
 

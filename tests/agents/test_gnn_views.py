@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -67,7 +68,8 @@ def test_probes_find_the_distances_of_its_rounds(bellman_ford: GNN) -> None:
 
 def test_swaps_move_its_answer_as_the_algorithms(bellman_ford: GNN) -> None:
     """With one node's state replaced, the answer changes exactly as Bellman and Ford's does."""
-    record = bellman_ford.interchange_interventions()
+    records = bellman_ford.interchange_interventions()
+    record = records["from the first"]
     assert record.rounds == (1, 2, 3)
     is_made = ~np.isnan(record.network)
     assert is_made.mean() > 0.8
@@ -75,6 +77,27 @@ def test_swaps_move_its_answer_as_the_algorithms(bellman_ford: GNN) -> None:
     np.testing.assert_allclose(record.network, record.algorithm, atol=1e-2)
     np.testing.assert_allclose(record.r2, 1, atol=1e-3)
     np.testing.assert_allclose(record.slopes, 1, atol=1e-2)
+    for other in ("to the last", "untrained"):  # it searches from the first alone
+        assert records[other].r2.max() < 0.5
+
+
+def test_states_do_not_depend_on_how_many_graphs_run_at_once(
+    bellman_ford: GNN, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Little memory for evaluation means more passes, with the same states and answers."""
+    batch = bellman_ford.task.samples("validation", 40)
+    states, sizes = bellman_ford.states(batch), []
+    outputs = bellman_ford.outputs_from(batch, states[1], 1)
+    embed = bellman_ford.model.embed.forward
+    few = attrs.evolve(bellman_ford.config, eval_memory=0.01)
+    monkeypatch.setattr(bellman_ford, "config", few)
+    monkeypatch.setattr(
+        bellman_ford.model.embed, "forward", lambda x: sizes.append(len(x)) or embed(x)
+    )
+    torch.testing.assert_close(bellman_ford.states(batch), states)
+    torch.testing.assert_close(bellman_ford.outputs_from(batch, states[1], 1), outputs)
+    assert len(sizes) > 1
+    assert max(sizes) < 40
 
 
 def test_a_network_that_ignores_states_moves_nothing(bellman_ford: GNN) -> None:
@@ -84,7 +107,7 @@ def test_a_network_that_ignores_states_moves_nothing(bellman_ford: GNN) -> None:
     with torch.no_grad():
         weight.zero_()
     try:
-        record = bellman_ford.interchange_interventions()
+        record = bellman_ford.interchange_interventions()["from the first"]
     finally:
         with torch.no_grad():
             weight.copy_(kept)

@@ -315,6 +315,19 @@ def test_an_exported_network_says_the_same(name: str, task: Any, tmp_path: Path)
     assert export_onnx(agent, tmp_path / "model.onnx").difference < 1e-4
 
 
+@pytest.mark.parametrize("name", [*SETS, "mlp"])
+def test_an_empty_set_and_numbers_that_are_none_are_refused(name: str) -> None:
+    """A batch of one's own with such a set has no answer, but an error."""
+    agent = agents.make(name, task=of_objects(), device="cpu", **QUICK)
+    batch = agent.task.samples("test", 3)
+    empty, broken = batch.mask.copy(), batch.objects.copy()
+    empty[1], broken[1, 0, 0] = False, np.nan
+    with pytest.raises(ConfigError, match="batch: mask: a set is empty"):
+        agent.predict_arrays(batch._replace(mask=empty))
+    with pytest.raises(ConfigError, match="batch: objects: a set has NaN or inf"):
+        agent.predict_arrays(batch._replace(objects=broken))
+
+
 def test_attention_under_bf16_is_computed_in_single_precision_on_a_cpu() -> None:
     """The backward pass of torch's kernel would take many times as long."""
     agent = agents.make("set_transformer", task=of_objects(), device="cpu", **QUICK)

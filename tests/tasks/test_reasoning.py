@@ -9,8 +9,8 @@ import pytest
 
 import tasks
 from tasks.core.settings import ConfigError
-from tasks.core.task import SPLITS, SetTargets
-from tasks.reasoning.base import SetTask, fingerprint
+from tasks.core.task import SPLITS, SetTargets, Split
+from tasks.reasoning.base import Draws, SetTask, fingerprint
 from tasks.reasoning.max_difference import MaxDifference
 from tasks.reasoning.monster_trainer import MonsterTrainer, least_costs_by_level
 from tasks.reasoning.paths import least_costs
@@ -351,3 +351,25 @@ def test_samples_that_are_too_rare_are_an_error(monkeypatch: pytest.MonkeyPatch)
     )
     with pytest.raises(ConfigError, match="a path of 2 edges was not among"):
         task.samples("train", 1)
+
+
+def test_rare_samples_of_several_classes_are_found_in_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is no error that each draw lacks some class, as long as none lacks it for long."""
+    monkeypatch.setattr("tasks.reasoning.base._MAX_IDLE", 3)
+    turns = itertools.cycle([0, 0, 1])
+
+    class InTurn(MaxDifference):
+        """Samples of two classes, of which a draw has one."""
+
+        def class_names(self, split: Split) -> list[str]:
+            """Return two names."""
+            return ["a twin", "another"]
+
+        def draw_samples(self, rng: np.random.Generator, num: int, split: Split) -> Draws:
+            """Draw samples of one class."""
+            draws = super().draw_samples(rng, num, split)
+            return draws._replace(classes=np.full(num, next(turns)))
+
+    assert len(InTurn(num_objects=3).samples("train", 10).target) == 10

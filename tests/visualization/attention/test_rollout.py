@@ -107,5 +107,5 @@ def test_what_is_no_attention_is_refused(layers: Any, settings: Any, words: str)
 
 def test_a_decoder_has_as_many_layers_of_both_kinds() -> None:
     """Self-attention without its cross-attention is an error with both numbers."""
-    with pytest.raises(ValueError, match="cross_attention: 1 layers; accepted: .* 2"):
+    with pytest.raises(ValueError, match=r"cross_attention: 1 layers; accepted: .* 2"):
         decoder_rollout(np.eye(3)[None], [weights(1, 2, 2)] * 2, [weights(1, 2, 3)])
