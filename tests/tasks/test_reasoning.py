@@ -363,6 +363,8 @@ def test_rare_samples_of_several_classes_are_found_in_turn(
     class InTurn(MaxDifference):
         """Samples of two classes, of which a draw has one."""
 
+        num_drawn = 50
+
         def class_names(self, split: Split) -> list[str]:
             """Return two names."""
             return ["a twin", "another"]
