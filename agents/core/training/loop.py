@@ -145,11 +145,11 @@ class TrainStep:
         there are fewer rows than samples, none.
         """
         state, total = self.agent.state, num_samples(batch)
+        parallel.check_batch_norm(self.agent.model, total, self.group)
         num, rows = self.agent.config.gradient_accumulation_steps, state.hidden_state
         if any(len(tensor) < total for tensor in rows.values()):
             rows = {}
-        spans = [self.group.bounds(total, index, num) for index in range(num)]
-        spans = [(begin, end) for begin, end in spans if end > begin] or [(0, 0)]
+        spans = self.group.spans(total, num)
         results, hidden = [], []
         for number, (begin, end) in enumerate(spans, start=1):
             micro = to_device(take(batch, begin, end), self.agent.device) if end else None

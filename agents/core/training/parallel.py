@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from agents.core.training.processes import Group
+from tasks.core.settings import ConfigError
 
 if TYPE_CHECKING:
     from agents.core.protocol import AgentProtocol
@@ -104,6 +105,14 @@ def synchronized_batch_norm(model: nn.Module) -> Iterator[None]:
             parent, _, last = name.rpartition(".")
             module.train(model.training)
             setattr(model.get_submodule(parent), last, module)
+
+
+def check_batch_norm(model: nn.Module, num: int, group: Group) -> None:
+    """Raise a ConfigError if a batch has no sample for some rank, which SyncBatchNorm waits for."""
+    if num < group.size and any(isinstance(m, nn.SyncBatchNorm) for m in model.modules()):
+        problem = f"a batch of {num} samples for {group.size} ranks with batch normalisation"
+        accepted = "numbers of training samples and batch sizes that leave each rank a sample"
+        raise ConfigError("batch_size", "", problem, accepted)
 
 
 def share_buffers(model: nn.Module, group: Group) -> None:

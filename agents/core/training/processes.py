@@ -71,6 +71,16 @@ class Group(abc.ABC):
         number, parts = self.rank * num + index, self.size * num
         return -(-total * number // parts), -(-total * (number + 1) // parts)
 
+    def spans(self, total: int, num: int) -> list[tuple[int, int]]:
+        """Return the samples, from and to, of up to `num` micro-batches of this rank's share.
+
+        All ranks have equally many, as each may wait for the others. Of fewer samples than ranks a
+        rank has one sample, or (0, 0).
+        """
+        num = max(1, min(num, total // self.size))
+        spans = [self.bounds(total, index, num) for index in range(num)]
+        return [(begin, end) if end > begin else (0, 0) for begin, end in spans]
+
 
 @final
 class SingleProcess(Group):
