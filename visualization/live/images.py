@@ -3,6 +3,7 @@
 C channels, H rows and W columns of an image; h and w of a feature map; U channels of a layer.
 """
 
+import contextlib
 import functools
 import io
 import math
@@ -24,8 +25,9 @@ from visualization.core.inputs import as_images, as_logits, select_output
 from visualization.core.preserve import evaluation_mode
 from visualization.feature_maps.fields.patches import TopPatches, top_patches
 from visualization.feature_maps.fields.receptive import ReceptiveField, receptive_field
-from visualization.live.layer_edits import LayerEdit, edited, with_weights
+from visualization.live.layer_edits import LayerEdit, edited, kernels_before, with_weights
 from visualization.live.recent import Recent
+from visualization.live.weights import WeightsWatch
 
 Answer = Mapping[str, Any]  # JSON values, with a `kind`
 Target = Callable[[Any], Tensor]  # from the raw output for R variants of an image to (R,)
@@ -190,6 +192,7 @@ class ImageEngine:
         check_count(len(subject.images), "images")
         self.subject = subject
         self._channels_first = False
+        self._weights = WeightsWatch(subject.model)
         self._fields, self._best = Recent[ReceptiveField](_KEPT), Recent[TopPatches](_KEPT)
 
     @functools.cached_property
@@ -209,6 +212,13 @@ class ImageEngine:
         is_cube = any(len({*shape}) == 1 for shape in shapes[1].values())  # alike either way
         self._channels_first = shapes[0] == shapes[1] and not is_cube
         return shapes[1]
+
+    @functools.cached_property
+    def _kernels(self) -> dict[str, nn.Module]:
+        """The last module with a kernel up to each layer."""
+        with kernels_before(self.subject.model, self.layers) as found:
+            self._run(self._tensor(self.subject.images[0]))
+        return found
 
     @property
     def steps(self) -> list[int]:
@@ -236,9 +246,19 @@ class ImageEngine:
         model = self.subject.model
         with (
             evaluation_mode(model), torch.no_grad(), with_weights(model, self._state(step)),
-            edited(model, edits, taps, channels_first=self._channels_first),
+            self._edited(edits, taps),
         ):  # fmt: skip
             return self.subject.answer(image)
+
+    def _edited(
+        self, edits: Sequence[LayerEdit], taps: Mapping[str, Callable[[Any], Any]] | None = None
+    ) -> contextlib.AbstractContextManager[None]:
+        """Run the model with edits, in a block."""
+        redraws = any(edit.kind == "randomise" for edit in edits)
+        return edited(
+            self.subject.model, edits, taps, before=self._kernels if redraws else {},
+            channels_first=self._channels_first,
+        )  # fmt: skip
 
     def _state(self, step: int | None) -> Mapping[str, Tensor] | None:
         return None if step is None else self.subject.states()[step]
@@ -260,8 +280,11 @@ class ImageEngine:
         return self._best.get((layer, channel, self.version(step)), search)
 
     def version(self, step: int | None) -> Any:
-        """Return what tells the weights of a step from others that it had before."""
-        return step, self.subject.stamps().get(step) if step is not None else None
+        """Return what tells the weights of a step from others that it had before.
+
+        Without a step it tells the model's own from those before it has learned on.
+        """
+        return step, self._weights.number() if step is None else self.subject.stamps().get(step)
 
     def target_names(self, image: NDArray[np.float32]) -> list[str]:
         """Return names of what can be explained in an image: the classes, or its own targets."""
@@ -275,11 +298,7 @@ class ImageEngine:
     ) -> NDArray[np.float64]:  # fmt: skip
         """Return the attribution (H, W) of a target of an image by one method, with edits."""
         subject, tensor = self.subject, self._tensor(image)
-        first = self._channels_first
-        with (
-            with_weights(subject.model, self._state(step)),
-            edited(subject.model, edits, channels_first=first),
-        ):
+        with with_weights(subject.model, self._state(step)), self._edited(edits):
             chosen: Any = None
             if target in subject.classes:
                 chosen = list(subject.classes).index(target)

@@ -1,7 +1,8 @@
 """Edits of feature maps while a model runs: silence, scale, hold, paint, randomise."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import attrs
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from visualization.attribution.sanity import redraw
 from visualization.core.errors import argument_error
 from visualization.core.layout import intercept_maps
+from visualization.core.preserve import hooks
 from visualization.core.tracing import find_layer, intercept_outputs
 
 EditKind = Literal["scale", "hold", "paint", "randomise"]
@@ -25,8 +27,8 @@ class LayerEdit:
     Attributes:
         layer: dotted name, `relu@1` for the second call.
         kind: `scale` multiplies by `value` (0 silences), `hold` sets to `value`, `paint` sets
-            `cells`, `randomise` redraws the layer's weights with their mean and deviation, from
-            the seed `value`.
+            `cells`, `randomise` redraws the layer's weights, or those before it, with their mean
+            and deviation, from the seed `value`.
         channel: number; None: all channels.
         place: (row, column) of one unit; None: the whole map.
         value: factor, or activation.
@@ -61,7 +63,7 @@ class LayerEdit:
 @contextlib.contextmanager
 def edited(
     model: nn.Module, edits: Sequence[LayerEdit] = (), taps: Mapping[str, Tap] | None = None,
-    *, channels_first: bool = False,
+    *, before: Mapping[str, nn.Module] | None = None, channels_first: bool = False,
 ) -> Iterator[None]:  # fmt: skip
     """Run a model with edits, in a block; afterwards it is as before.
 
@@ -69,11 +71,12 @@ def edited(
         model: any module.
         edits: in the order in which they are applied.
         taps: functions by layer that are given its maps after the edits.
+        before: as `kernels_before` gives it: whose weights are redrawn for a layer without any.
         channels_first: whether it is known that no layer's channels are its last axis, so that
             nobody has to watch for that; a third of the time of a small network's pass.
 
     Raises:
-        ValueError: no such layer, or one without weights to randomise.
+        ValueError: no such layer, or one without weights to randomise up to it.
     """
     layers = dict.fromkeys([*(edit.layer for edit in edits), *(taps or {})])
 
@@ -94,18 +97,61 @@ def edited(
     with contextlib.ExitStack() as stack:
         for edit in edits:
             if edit.kind == "randomise":
-                stack.enter_context(_randomised(model, edit.layer, int(edit.value)))
+                parameters = _weights(model, edit.layer, before or {})
+                stack.enter_context(_randomised(parameters, int(edit.value)))
         intercept = intercept_outputs if channels_first else intercept_maps
         stack.enter_context(intercept(model, {layer: function(layer) for layer in layers}))
         yield
 
 
 @contextlib.contextmanager
-def _randomised(model: nn.Module, layer: str, seed: int) -> Iterator[None]:
-    """Redraw a layer's weights in a block; of a layer without any, those of the one before it."""
-    parameters = list(find_layer(model, layer).module.parameters())
-    if not parameters:
-        parameters = _weights_before(model, layer)
+def kernels_before(model: nn.Module, layers: Iterable[str]) -> Iterator[dict[str, nn.Module]]:
+    """Give, once the model has run in the block, the last module with a kernel up to each layer.
+
+    It is the one that was called last, whatever the order in which they were registered: before
+    `relu@1` the convolution between the two calls. Slopes and norms are no kernels, and into a
+    scripted module nothing can be seen. A layer without one up to it is left out.
+    """
+    found: dict[str, nn.Module] = {}
+    last: nn.Module | None = None
+
+    def called(module: nn.Module, _: Any) -> None:
+        nonlocal last
+        last = module
+
+    def note(layer: str, _: Any) -> None:
+        if last is not None:
+            found.setdefault(layer, last)
+
+    modules = [
+        each for each in model.modules() if not isinstance(each, torch.jit.ScriptModule)
+        and _has_kernel(each.parameters(recurse=False))
+    ]  # fmt: skip
+    with (
+        hooks(each.register_forward_pre_hook(called) for each in modules),
+        intercept_outputs(model, {layer: functools.partial(note, layer) for layer in layers}),
+    ):
+        yield found
+
+
+def _has_kernel(parameters: Iterable[nn.Parameter]) -> bool:
+    return any(parameter.ndim > 1 for parameter in parameters)
+
+
+def _weights(model: nn.Module, layer: str, before: Mapping[str, nn.Module]) -> list[nn.Parameter]:
+    """Return the weights of a layer; of one without a kernel, those of the module before it."""
+    own = list(find_layer(model, layer).module.parameters())
+    if _has_kernel(own):
+        return own
+    if layer not in before:
+        problem = f"{layer!r} and what comes before it have no weights"
+        raise argument_error("layer", problem, "a layer with weights before it")
+    return list(before[layer].parameters(recurse=False))
+
+
+@contextlib.contextmanager
+def _randomised(parameters: Sequence[nn.Parameter], seed: int) -> Iterator[None]:
+    """Redraw weights in a block."""
     source = torch.Generator().manual_seed(seed)
     before = [parameter.data for parameter in parameters]
     try:
@@ -116,22 +162,6 @@ def _randomised(model: nn.Module, layer: str, seed: int) -> Iterator[None]:
     finally:
         for parameter, values in zip(parameters, before, strict=True):
             parameter.data = values
-
-
-def _weights_before(model: nn.Module, layer: str) -> list[nn.Parameter]:
-    """Return the weights of the last module with a kernel that comes before a layer."""
-    module = find_layer(model, layer).module
-    weights: list[nn.Parameter] = []
-    for each in model.modules():
-        if each is module:
-            break
-        own = list(each.parameters(recurse=False))
-        if any(parameter.ndim > 1 for parameter in own):
-            weights = own
-    if not weights:
-        problem = f"{layer!r} and what comes before it have no weights"
-        raise argument_error("layer", problem, "a layer with weights before it")
-    return weights
 
 
 @contextlib.contextmanager

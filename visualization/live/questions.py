@@ -4,7 +4,6 @@ T steps and U units of a recurrent layer; A characters written, Q characters rea
 """
 
 import contextlib
-import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import attrs
@@ -17,11 +16,14 @@ from visualization.attention.hiding import TextAttention
 from visualization.core.errors import argument_error
 from visualization.core.preserve import evaluation_mode
 from visualization.live.recent import Recent
+from visualization.live.weights import WeightsWatch
 from visualization.recurrent.cells import CellTrace, intervene_on
 from visualization.recurrent.edits import Edit
 
 _KEPT_QUESTIONS = 64
 _NUM_LIKELIEST = 3  # characters that are shown of each place of an answer
+_Range = tuple[NDArray[np.float32], NDArray[np.float32]]  # lowest and highest (L, U)
+_Ranges = Mapping[str, Mapping[str, _Range]]  # by part, and h or c
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -106,6 +108,7 @@ class QuestionEngine:
     def __init__(self, subject: QuestionSubject) -> None:
         self.subject = subject
         self._questions = Recent[Question](_KEPT_QUESTIONS)
+        self._weights, self._usual = WeightsWatch(subject.model), Recent[_Ranges](1)
 
     def question(self, text: str) -> Question:
         """Return a question by its text.
@@ -164,15 +167,19 @@ class QuestionEngine:
             weights={name: map_[0].float().cpu().numpy() for name, map_ in maps.items()},
         )  # fmt: skip
 
-    @functools.cached_property
-    def usual(self) -> dict[str, dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]]:
+    @property
+    def usual(self) -> _Ranges:
         """Lowest and highest state of each unit (L, U) over samples, by part, and h or c."""
-        with evaluation_mode(self.subject.model):
-            traces = self.subject.traces()
-        return {
-            name: {state: _limits(trace.all_quantities()[state]) for state in states_of(trace)}
-            for name, trace in traces.items()
-        }
+
+        def measure() -> _Ranges:
+            with evaluation_mode(self.subject.model):
+                traces = self.subject.traces()
+            return {
+                name: {state: _limits(trace.all_quantities()[state]) for state in states_of(trace)}
+                for name, trace in traces.items()
+            }
+
+        return self._usual.get(self._weights.number(), measure)
 
     def answer(self, run: Run) -> dict[str, object]:
         """Return an answer as JSON values.
@@ -206,7 +213,7 @@ def states_of(trace: CellTrace) -> list[str]:
     return ["h"] if trace.c is None else ["c", "h"]
 
 
-def _limits(states: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _limits(states: Tensor) -> _Range:
     """Return lowest and highest values (L, U) of states (L, B, T, U)."""
     low, high = states.amin((1, 2)), states.amax((1, 2))
     return low.float().cpu().numpy(), high.float().cpu().numpy()

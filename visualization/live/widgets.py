@@ -28,7 +28,8 @@ class LiveWidget(anywidget.AnyWidget):
     """Widget of a live page: a notebook shows it where a cell ends with it.
 
     Attributes:
-        image: the drawing as it is now (C, H, W), as `agent.predict` takes it.
+        image: the drawing as it is now (C, H, W), as `agent.predict` takes it; a widget of
+            questions has none.
     """
 
     _esm = page.script()
@@ -41,8 +42,17 @@ class LiveWidget(anywidget.AnyWidget):
 
     @property
     def image(self) -> NDArray[np.float32]:
-        """The drawing as it is now (C, H, W)."""
-        return cast("ImagePanel", self._session.panel(ImagePanel.name)).image.copy()
+        """The drawing as it is now (C, H, W).
+
+        Raises:
+            ValueError: there is none, as where a question is asked.
+        """
+        try:
+            panel = self._session.panel(ImagePanel.name)
+        except KeyError:
+            problem = "there is none to draw on, as where a question is asked"
+            raise argument_error("image", problem, "a widget of a network of images") from None
+        return cast("ImagePanel", panel).image.copy()
 
     def _receive(self, _: object, content: Any, buffers: Sequence[Any]) -> None:
         header = content if isinstance(content, dict) else {}

@@ -209,6 +209,19 @@ def test_the_chosen_unit_has_its_states_and_their_usual_range() -> None:
     assert unit["states"]["h"]["now"] == pytest.approx(gate * np.tanh(0.25), rel=1e-4)
 
 
+def test_the_usual_range_is_that_of_the_weights_as_they_are() -> None:
+    """When the agent has learned on, a unit's range is that of a page that is opened anew."""
+    agent, question = made("two layers")
+    asked, ranges = Asked(agent, question), []
+    for _ in range(2):
+        ranges.append(asked.frame(unit=UNIT, step=STEP).data["unit"])
+        assert ranges[-1] == Asked(agent, question).frame(unit=UNIT, step=STEP).data["unit"]
+        with torch.no_grad():
+            for parameter in agent.model.parameters():
+                parameter.mul_(0.5)
+    assert ranges[0] != ranges[1]
+
+
 @pytest.mark.parametrize("name", ["both directions", "fed", "transformer"])
 def test_a_hidden_place_weighs_exactly_nothing(name: str) -> None:
     """Its weight is 0 in every row, the rows sum to 1, and with none hidden all is untouched."""

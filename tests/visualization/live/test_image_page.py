@@ -221,6 +221,52 @@ def test_a_map_is_painted(page: ImagePage, model: torch.nn.Sequential) -> None:
     np.testing.assert_allclose([page.probability(n) for n in CLASSES], after, atol=0.051)
 
 
+def test_the_keyboard_paints_into_a_map(page: ImagePage) -> None:
+    """With Paint on, arrow keys choose a unit without painting; space and Enter paint it."""
+    page.pick(1)
+    page.button("Paint").click()
+    page.one(".lv-inspector input[type=number]").send_keys(Keys.END, "9")
+    canvas = page.one(".lv-large")
+    assert "space paints" in str(canvas.get_attribute("aria-label"))
+    canvas.send_keys(Keys.ARROW_DOWN * 3, Keys.ARROW_RIGHT * 2)
+    page.settle()
+    assert page.driver.find_elements("css selector", ".lv-edits li") == []
+    canvas.send_keys(Keys.SPACE, Keys.ARROW_RIGHT, Keys.ENTER)
+    page.settle()
+    cells = page.script("return live.panels[0].edits.list.map(({cells}) => cells)")
+    assert cells == [[[3, 2, 19], [3, 3, 19]]]
+    np.testing.assert_allclose(page.tiles()[1, 3, 2:4], 19)
+
+
+def test_a_unit_is_scaled(page: ImagePage, model: torch.nn.Sequential) -> None:
+    """A unit is multiplied by the value, and the rest of its map stays."""
+    maps = expected(model, page.drawing())
+    row, column = np.unravel_index(int(maps[1].argmax()), maps[1].shape)
+    page.pick(1)
+    page.point_at_unit(int(row), int(column))
+    page.one(".lv-inspector input[type=number]").send_keys(Keys.END, "0")
+    page.button("Scale unit").click()
+    page.settle()
+    maps[1, row, column] *= 10
+    np.testing.assert_allclose(page.tiles()[1], maps[1], atol=np.ptp(maps[1]) / 255)
+
+
+def test_the_brush_is_seen_where_the_keyboard_is(page: ImagePage) -> None:
+    """Arriving at the drawing with Tab draws the brush, and leaving it takes it away."""
+    is_marked = """
+        const {width, height} = live.panels[0].canvas.overlay;
+        const context = live.panels[0].canvas.overlay.getContext("2d");
+        return context.getImageData(0, 0, width, height).data.some(Boolean);
+    """
+    page.driver.execute_script("arguments[0].focus()", page.one(".lv-overlay + *, .lv-draw input"))
+    seen = [page.script(is_marked)]
+    for _ in range(20):
+        page.hand().send_keys(Keys.TAB).perform()
+        seen.append(page.script(is_marked))
+        assert seen[-1] == page.script("return document.activeElement.matches('.lv-overlay')")
+    assert sum(seen) == 1
+
+
 def test_a_unit_shows_its_field_and_its_examples(
     page: ImagePage, model: torch.nn.Sequential
 ) -> None:

@@ -176,6 +176,67 @@ def test_cells_are_read_and_chosen_by_keys(page: LivePage) -> None:
     assert page.one(".lv-unit h3").text == "Unit 2 after step 1"
 
 
+def test_a_problem_that_was_mended_is_said_no_more(page: LivePage) -> None:
+    """A question that is typed as it was before has no problem, even if it is the last answered."""
+    for text, has_problem in (("12+34", False), ("12+34x", True), ("12+34", False)):
+        type_question(page, text)
+        assert bool(page.one(".lv-asked [role=alert]").text) == has_problem
+
+
+@pytest.fixture
+def reader(driver: webdriver.Chrome) -> Iterator[LivePage]:
+    """Return the page of an agent that has as many steps as the question has characters."""
+    with served(live_of(small_agent("parity_lstm"))) as found:
+        opened = LivePage(driver, found)
+        opened.await_(lambda: opened.driver.find_elements(By.CSS_SELECTOR, ".lv-cells td"))
+        opened.settle()
+        yield opened
+
+
+def chosen(page: LivePage) -> list[str]:
+    """Return the titles of the chosen cell's sliders: one, or none."""
+    return [each.text for each in page.driver.find_elements(By.CSS_SELECTOR, ".lv-unit h3")]
+
+
+def test_a_shorter_question_leaves_what_it_has_not(reader: LivePage) -> None:
+    """Sliders and readout of a step that is no more go, and the keyboard is on the last step."""
+    type_question(reader, "0110100")
+    grid = reader.one(".lv-cells")
+    grid.send_keys(Keys.ARROW_RIGHT * 5, Keys.ARROW_DOWN, Keys.ENTER)
+    reader.settle()
+    assert chosen(reader) == ["Unit 1 after step 5"]
+    reader.one(".lv-question").send_keys(Keys.END, Keys.BACKSPACE * 4)
+    reader.settle()
+    assert chosen(reader) == []
+    assert reader.driver.find_elements(By.CSS_SELECTOR, ".lv-unit input") == []
+    assert reader.one(".lv-readout").text == ""
+    grid.send_keys(Keys.ENTER)
+    reader.settle()
+    assert chosen(reader) == ["Unit 1 after step 2"]
+    assert reader.status() == ""
+
+
+def test_a_cell_that_is_chosen_too_late_is_dropped(reader: LivePage) -> None:
+    """A step of the former question, chosen while the shorter one is asked for, stops nothing."""
+    type_question(reader, "0110100")
+    reader.script("""
+        const panel = live.panels[0], {call} = panel;
+        panel.call = (name, values) => {
+          const reply = call.call(panel, name, values);
+          if (name === "frame" && values.question === "011") {
+            panel.call = call;
+            panel.grid.pick(1, 5);
+          }
+          return reply;
+        };
+    """)
+    type_question(reader, "011")
+    assert reader.script("return live.panels[0].question.text") == "011"
+    assert chosen(reader) == []
+    assert values(reader).shape[1] == 3
+    assert reader.status() == ""
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
 def test_nobody_is_shut_out(page: LivePage, width: int, scheme: str) -> None:
     """With a change and a hidden place, wide and light or narrow and dark, axe finds no fault."""

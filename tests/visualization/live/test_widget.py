@@ -16,6 +16,7 @@ from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.conftest import small_agent
 from tests.helpers import live as small
 from visualization import live
 from visualization.live.widgets import LiveWidget
@@ -66,6 +67,14 @@ def test_other_subjects_are_refused(subject: object, problem: str) -> None:
     """A module needs images, and what has no live page is named."""
     with pytest.raises(ValueError, match=problem):
         live.widget(subject)
+
+
+def test_a_widget_of_questions_has_no_image() -> None:
+    """Where a question is asked there is no drawing to take up, which is said."""
+    widget = live.widget(small_agent("seq2seq_adder", task="add2x2"))
+    problem = "image: there is none to draw on, as where a question is asked; accepted: a widget"
+    with pytest.raises(ValueError, match=problem):
+        _ = widget.image
 
 
 @contextlib.contextmanager

@@ -41,6 +41,8 @@ class DrawingCanvas {
     on("pointerup", (event) => this.up(event));
     on("pointercancel", (event) => this.up(event));
     on("keydown", (event) => this.key(event));
+    on("focus", () => this.mark()); // the brush is seen where keys move it
+    on("blur", () => this.mark());
     this.element = h("div", { class: "lv-draw" }, this.tools(), this.box, this.actions());
     this.paint();
   }

@@ -73,8 +73,18 @@ class CellGrid {
       label.textContent = unit;
       tds.forEach((cell, step) => this.dress(cell, index * tds.length + step, at, unit, step));
     });
+    this.leave();
     this.point();
     if (this.told) this.tell(cells.order.indexOf(this.told.unit), this.told.step);
+  }
+
+  /** Leave cells that are no more: the keyboard goes to the nearest, and nothing is said of the others. */
+  leave() {
+    const { order, steps } = this.cells, { row, step } = this.cursor;
+    this.cursor = { row: clamp(row, 0, order.length - 1), step: clamp(step, 0, steps.length - 1) };
+    if (!this.told || (order.includes(this.told.unit) && this.told.step < steps.length)) return;
+    this.told = null;
+    this.readout.textContent = "";
   }
 
   /** Have as many rows and columns as are shown. */

@@ -7,7 +7,7 @@ class Inspector {
   constructor(edits, onunit) {
     Object.assign(this, { edits, onunit });
     this.canvas = h("canvas", { class: "lv-large", tabindex: 0, role: "application",
-      "aria-roledescription": "feature map", "aria-label": "Chosen map. Arrow keys choose a unit." });
+      "aria-roledescription": "feature map", "aria-label": "Chosen map. Arrow keys choose a unit; with Paint on, space paints it." });
     this.canvas.addEventListener("pointerdown", (event) => this.down(event));
     this.canvas.addEventListener("pointermove", (event) => { if (event.buttons && this.paints) this.down(event); });
     this.canvas.addEventListener("keydown", (event) => this.key(event));
@@ -24,6 +24,7 @@ class Inspector {
         button("Silence unit", () => this.edit("scale", 0, true))),
       h("div", { class: "lv-row" }, field("Value", this.value),
         button("Scale map", () => this.edit("scale", this.number(), false)),
+        button("Scale unit", () => this.edit("scale", this.number(), true)),
         button("Hold map", () => this.edit("hold", this.number(), false)),
         button("Hold unit", () => this.edit("hold", this.number(), true)), this.paintButton));
     this.body = h("div", { hidden: true }, this.canvas, this.controls, this.unit);
@@ -78,25 +79,33 @@ class Inspector {
     const box = this.canvas.getBoundingClientRect();
     const row = clamp(Math.floor((event.clientY - box.top) / box.height * this.rows), 0, this.rows - 1);
     const column = clamp(Math.floor((event.clientX - box.left) / box.width * this.columns), 0, this.columns - 1);
-    this.take(row, column);
+    this.move(row, column);
+    if (this.paints) this.dab();
   }
 
-  take(row, column) {
-    if (this.paints) {
-      const edit = this.edits.painted(this.layer, this.channel);
-      const cells = edit.cells.filter(([r, c]) => r !== row || c !== column);
-      this.edits.put({ ...edit, cells: [...cells, [row, column, this.number()]] });
-      return;
-    }
+  /** Choose a unit. */
+  move(row, column) {
     this.at = [row, column];
     this.onunit(row, column);
   }
 
+  /** Paint the value into the chosen unit. */
+  dab() {
+    const [row, column] = this.at, edit = this.edits.painted(this.layer, this.channel);
+    const cells = edit.cells.filter(([r, c]) => r !== row || c !== column);
+    this.edits.put({ ...edit, cells: [...cells, [row, column, this.number()]] });
+  }
+
   key(event) {
     const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
-    if (!(event.key in moves)) return;
-    const [down, right] = moves[event.key], [row, column] = this.at ?? [0, 0];
-    this.take(clamp(row + down, 0, this.rows - 1), clamp(column + right, 0, this.columns - 1));
+    const [row, column] = this.at ?? [0, 0];
+    if (event.key in moves) {
+      const [down, right] = moves[event.key];
+      this.move(clamp(row + down, 0, this.rows - 1), clamp(column + right, 0, this.columns - 1));
+    } else if (this.paints && (event.key === " " || event.key === "Enter")) {
+      this.move(row, column);
+      this.dab();
+    } else return;
     event.preventDefault();
   }
 

@@ -67,13 +67,18 @@ class QuestionPanel {
   }
 
   unpick() {
-    this.cell = this.grid.chosen = null;
-    this.unit.replaceChildren();
+    this.forget();
     this.ask();
   }
 
+  forget() {
+    this.cell = this.grid.chosen = null;
+    this.unit.replaceChildren();
+  }
+
   pick(unit, step) {
-    this.cell = { unit, step, part: this.part.name, layer: Number(this.layers.select.value) };
+    const { part, layer } = this.grid.cells;
+    this.cell = { unit, step, part, layer };
     this.unit.replaceChildren();
     this.ask();
   }
@@ -105,23 +110,32 @@ class QuestionPanel {
   /** Take what is typed as the question, if it is one, with the changes that it has room for. */
   async read() {
     const text = this.input.value;
-    if (this.question?.text === text) return;
+    if (this.question?.text === text) {
+      this.problem.textContent = "";
+      return;
+    }
     try {
       const { steps, num_read: numRead } = await this.call("read", { question: text });
-      this.question = { text, steps };
-      this.attention?.keep(numRead);
+      this.question = { text, steps, numRead };
       const kept = this.edits.list.filter(({ part, time }) => time === null || time < steps[part]);
       if (kept.length < this.edits.list.length) this.say("Changes at steps that this question has not were removed.");
       this.edits.list = kept;
       this.edits.show();
-      if (this.cell && this.cell.step >= steps[this.cell.part]) this.cell = this.grid.chosen = null;
       this.problem.textContent = "";
     } catch (error) {
       this.problem.textContent = error.message;
     }
   }
 
+  /** Tell whether a cell is among those that are asked for. */
+  has({ part, layer, step }) {
+    return part === this.part.name && layer === Number(this.layers.select.value) && step < this.question.steps[part];
+  }
+
+  /** What is asked of Python, without what was chosen in cells or places that the question has not. */
   message() {
+    this.attention?.keep(this.question.numRead);
+    if (this.cell && !this.has(this.cell)) this.forget();
     const message = { question: this.question.text, edits: this.edits.list };
     if (this.grid) {
       Object.assign(message, this.grid.window(), { part: this.part.name, layer: Number(this.layers.select.value),
