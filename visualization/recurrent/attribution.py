@@ -187,6 +187,14 @@ _FUNCTIONS: dict[str, Callable[[StepScores, float | Tensor, int], Tensor]] = {
 }
 
 
+def _check_methods(methods: Sequence[str]) -> None:
+    if not methods:
+        raise argument_error("methods", "is empty", ", ".join(METHODS))
+    for method in methods:
+        if method not in METHODS:
+            raise unknown_name_error("methods", method, METHODS)
+
+
 def question_relevance(
     scores: StepScores,
     symbols: ArrayLike,
@@ -220,14 +228,10 @@ def question_relevance(
     Raises:
         ValueError: an unknown method; symbols or answers that do not fit; or as the methods.
     """
-    if not methods:
-        raise argument_error("methods", "is empty", ", ".join(METHODS))
-    for method in methods:
-        if method not in METHODS:
-            raise unknown_name_error("methods", method, METHODS)
+    _check_methods(methods)
     check_count(num_random, "num_random")
-    relevance: dict[str, NDArray[np.float64]] = {}
     propagation = None
+    relevance: dict[str, NDArray[np.float64]] = {}
     for method in methods:
         if method == LRP:
             propagation = layerwise_relevance(scores, epsilon)
