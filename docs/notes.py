@@ -219,6 +219,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--run", nargs="*", metavar="WORDS", help=help_text)
     parser.add_argument("--long", action="store_true", help="with --run: also what takes hours")
     options = parser.parse_args(arguments)
+    for word in options.run or ():
+        if not commands(chosen([word], options.long)):
+            names = ", ".join(dict.fromkeys(row.note for row in ROWS))
+            hint = "--long too, or " if commands(chosen([word], is_long=True)) else ""
+            problem = f"no command is chosen by {word!r}"
+            parser.error(f"argument --run: {problem}; accepted: {hint}a note ({names}), or words "
+                         "that are in a command")  # fmt: skip
     os.chdir(ROOT)  # where runs/ is
     rows = [] if options.run is None else chosen(options.run, options.long)
     record = read_record()

@@ -110,22 +110,27 @@ def cells() -> Iterator[Cell]:
 def runs_of(cell: Cell, recorded: Sequence[Run]) -> list[Run]:
     """Return the finished runs of a cell: those whose folders are there, else as recorded.
 
-    A recorded run counts only while its settings, defaults included, are those of the command.
+    A recorded run counts only while its settings, defaults included, are those of the command. Its
+    accuracy on training samples is computed again if the folder has another run, trained since.
     """
     runs = []
     for values, spec in plan(cell.command()).runs:
         own = {"num_train": values["task.num_train"], "seed": values["seed"],
                "settings": digest(spec)}  # fmt: skip
+        if found := read_run(spec):
+            own |= {name: found[name] for name in ("day", "steps", "seconds")}
+            own["test"] = found["scores"]["accuracy"]
         earlier = next((r for r in recorded if own.items() <= r.items()), None)
-        found = read_run(spec)
-        if found and (earlier is None or earlier["day"] != found["day"]):
-            earlier = own | {
-                "day": found["day"], "steps": found["steps"], "seconds": found["seconds"],
-                "test": found["scores"]["accuracy"], "train": train_accuracy(spec.run_dir),
-            }  # fmt: skip
+        if found and earlier is None:
+            earlier = own | {"train": train_accuracy(spec.run_dir)}
         if earlier:
             runs.append(earlier)
     return runs
+
+
+def chosen(words: Sequence[str]) -> list[Cell]:
+    """Return the cells that have all of the words, each a task or a network; all without words."""
+    return [cell for cell in cells() if all(word in cell for word in words)]
 
 
 def missing(
@@ -225,16 +230,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", default=",".join(map(str, SEEDS)), metavar="N,N,…")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="runs at once")
     options = parser.parse_args(arguments)
+    if not chosen(options.run or ()):
+        accepted = "; ".join(f"{task} ({' | '.join(own)})" for task, own in TASKS.items())
+        problem = f"no task and network are called {' and '.join(map(repr, options.run))}"
+        parser.error(f"argument --run: {problem}; accepted: a task, one of its networks, or both, "
+                     f"of {accepted}")  # fmt: skip
     os.chdir(ROOT)  # where runs/ is
     samples, seeds = (list(map(int, x.split(","))) for x in (options.samples, options.seeds))
     record = read_record()
-    for cell in cells() if options.run is not None else ():
+    for cell in () if options.run is None else chosen(options.run):
         recorded = record.get(cell.task, {}).get(cell.network, ())
-        if all(word in cell for word in options.run or ()):
-            for runs in missing(cell, recorded, samples, seeds):
-                command = f"{runs} --workers {options.workers}"
-                print(f"python main.py {command}", flush=True)
-                subprocess.run([sys.executable, "main.py", *shlex.split(command)], check=True)
+        for runs in missing(cell, recorded, samples, seeds):
+            command = f"{runs} --workers {options.workers}"
+            print(f"python main.py {command}", flush=True)
+            subprocess.run([sys.executable, "main.py", *shlex.split(command)], check=True)
     record = update(record)
     RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8"), record), encoding="utf-8")

@@ -2,17 +2,18 @@
 
 import argparse
 import contextlib
+import functools
 import hashlib
 import json
 import multiprocessing
 import signal
 import sys
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import attrs
 import torch
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = ["parse_grid", "run_specs", "sweep", "sweep_dir"]
 
+T = TypeVar("T")
 POLL = 0.5  # seconds between looks at what other workers do
 
 
@@ -199,8 +201,23 @@ def _run(spec: RunSpec, progress: bool, prune: Any = None) -> str:
         return "diverged"
     except PrunedError:
         return "pruned"
-    running.scores_of_run(spec)
+    _when_free(lambda: _score(spec))
     return "done"
+
+
+def _score(spec: RunSpec) -> None:
+    """Score the test split, unless another worker did; others wait for it at the folder's lock."""
+    with RunFolder.locked(spec.run_dir):
+        running.scores_of_run(spec)
+
+
+def _when_free(act: Callable[[], T]) -> T:
+    """Do what needs a run folder that another process may have; if so, wait for that process."""
+    while True:
+        try:
+            return act()
+        except FolderInUseError:
+            time.sleep(POLL)
 
 
 def _result(values: Mapping[str, Any], spec: RunSpec) -> Result:
@@ -274,20 +291,12 @@ def _run_seeds(
         spec = _spec(plan, each)
         if not fits_task(spec):
             return f"{spec.agent.name} cannot learn {spec.task.name}", None
-        status = _run_when_free(spec, progress, None if number else prune)
+        run = functools.partial(_run, spec, progress, None if number else prune)
+        status = _when_free(run)  # another trial may have the same settings
         if status != "done":
             return status, None
         scores.append(_result(each, spec).score)
     return "done", sum(scores) / len(scores)
-
-
-def _run_when_free(spec: RunSpec, progress: bool, prune: Any) -> str:
-    """Run, or wait for the process that has a trial of the same settings."""
-    while True:
-        try:
-            return _run(spec, progress, prune)
-        except FolderInUseError:
-            time.sleep(POLL)
 
 
 def _spec(plan: Plan, values: Mapping[str, Any]) -> RunSpec:

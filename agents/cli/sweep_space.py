@@ -15,7 +15,7 @@ from agents.cli.run_spec import RunSpec, config_of, parse_run_spec, run_spec_fro
 from agents.core.config import read_option
 from agents.core.sweeps.space import Choices, Space, parse_grid, parse_seeds, parse_space
 from tasks.core.registry import find
-from tasks.core.settings import ConfigError, SourcedValue, fields
+from tasks.core.settings import ConfigError, SourcedValue, fields, present_values, to_values
 
 _KINDS = ("agent", "task")
 _LONGEST = 180  # letters of a folder's name; file systems allow 255 bytes
@@ -59,14 +59,16 @@ def run_specs(
 ) -> Iterator[tuple[dict[str, Any], RunSpec]]:
     """Yield values and specification of each run, in a folder of its own within the sweep's.
 
-    A value of a setting that the run's agent or task does not have is left out.
+    A value of a setting that the run's agent or task does not have is left out, and a run whose
+    settings are those of one before, such as `learning_rate=1.0` after `learning_rate=1`.
     """
     seen = set()
     for combination in itertools.product(*grid.values()):
         values = applicable(base, dict(zip(grid, combination, strict=True)))
-        if repr(values) not in seen:
-            seen.add(repr(values))
-            yield values, run_spec(base, values, grid, modes, "--grid")
+        spec = run_spec(base, values, grid, modes, "--grid")
+        if (own := identity(spec, grid)) not in seen:
+            seen.add(own)
+            yield values, spec
 
 
 def run_spec(
@@ -76,7 +78,7 @@ def run_spec(
     """Return the specification of the run with these values of the swept settings.
 
     Its folder is within the sweep's: one named by the values, or that of an earlier run there with
-    the same settings.
+    the same settings, the swept ones among them even if they are in no digest, such as `threads`.
     """
     settings = {name: SourcedValue(value, f"{place} {name}") for name, value in values.items()}
     own = {kind: str(values[kind]) for kind in _KINDS if kind in values}
@@ -91,8 +93,8 @@ def run_spec(
     folder = root / _folder_name(base, values)
     if folder.exists() or not root.exists():
         return spec(folder)
-    earlier = _known_runs(root, _folders(root), tuple(modes)).get(identity(spec(folder)))
-    return spec(earlier or folder)
+    known = _known_runs(root, _folders(root), tuple(modes), tuple(names))
+    return spec(known.get(identity(spec(folder), names), folder))
 
 
 def sweep_dir(base: RunSpec, names: Collection[str]) -> Path:
@@ -206,10 +208,12 @@ def _settings_class(kind: str, name: str) -> type:
 
 
 def _folder_name(base: RunSpec, values: Mapping[str, Any]) -> str:
+    """Return a name of the values, with a hash of them where other values could have that name."""
     first = _first_names(base)
-    word = ",".join(f"{first.get(name, name)}={value}" for name, value in values.items())
-    word = re.sub(r"[^\w.,=+-]", "_", word)
-    if len(word) <= _LONGEST:
+    text = ",".join(f"{first.get(name, name)}={value}" for name, value in values.items())
+    word = re.sub(r"[^\w.,=+-]", "_", text)
+    is_unique = word == text and "None" not in values.values()  # null is written so, too
+    if is_unique and len(word) <= _LONGEST:
         return word
     return f"{word[:_LONGEST]}-{hashlib.sha256(repr(values).encode()).hexdigest()[:8]}"
 
@@ -231,20 +235,22 @@ def _folders(root: Path) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=1)  # until there is another run
 def _known_runs(
-    root: Path, names: tuple[str, ...], modes: tuple[str, ...]
+    root: Path, folders: tuple[str, ...], modes: tuple[str, ...], swept: tuple[str, ...]
 ) -> dict[tuple[str, ...], Path]:
     """Return the folders of the runs in a sweep's folder, by what identifies a run."""
-    return {_known_identity(root / name, modes): root / name for name in names}
+    return {_known_identity(root / name, modes, swept): root / name for name in folders}
 
 
-def identity_in(folder: Path, modes: Collection[str]) -> tuple[str, ...]:
+def identity_in(
+    folder: Path, modes: Collection[str], swept: Collection[str] = ()
+) -> tuple[str, ...]:
     """Return what identifies the run in a folder; nothing has it if it cannot be read."""
     given = dict.fromkeys(("agent", "task", "config", "seed", "init_from", "mode"))
     options = argparse.Namespace(
         **given, set=[], grid=[], search=[], seeds=None, resume="auto", run_dir=folder
     )
     try:
-        return identity(run_spec_from_folder(options, folder, modes))
+        return identity(run_spec_from_folder(options, folder, modes), swept)
     except ConfigError:  # of a version to come, perhaps
         return (str(folder),)
 
@@ -252,7 +258,12 @@ def identity_in(folder: Path, modes: Collection[str]) -> tuple[str, ...]:
 _known_identity = functools.cache(identity_in)  # in a sweep a run's settings do not change
 
 
-def identity(spec: RunSpec) -> tuple[str, ...]:
-    """Return what identifies a run: agent, task, settings and seed."""
+def identity(spec: RunSpec, swept: Collection[str] = ()) -> tuple[str, ...]:
+    """Return what identifies a run: agent, task, settings and seed.
+
+    The digest leaves out some settings, such as `threads`: among the `swept` ones they count too.
+    """
     digest, seed = spec.config.digest(spec.task), str(spec.config.seed)
-    return spec.agent.name, spec.task.name, digest, seed
+    config, names = to_values(spec.config), present_values(type(spec.config), dict.fromkeys(swept))
+    own = [repr(config.get(name)) for name in names]
+    return spec.agent.name, spec.task.name, digest, seed, *own

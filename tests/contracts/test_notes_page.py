@@ -170,6 +170,37 @@ def test_rows_to_run_are_chosen_by_note_or_words() -> None:
     assert all("hidden_size=1 " in r.command for r in notes.chosen(["hidden_size=1 "], True))
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["hiddn_size"], ["'hiddn_size'", "a note (000, 001"]),
+        (["003", "009"], ["'009'", "003"]),
+        ([next(row.command for row in ROWS if row.scores and row.is_long)], ["--long too"]),
+    ],
+)
+def test_a_word_that_chooses_nothing_is_refused(
+    words: list[str], expected: list[str], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Each word has to choose a command, else nothing is run or written; why is said."""
+    monkeypatch.setattr(notes, "read_record", lambda: pytest.fail("it goes on"))
+    with pytest.raises(SystemExit) as ended:
+        notes.main(["--run", *words])
+    assert ended.value.code == 2
+    message = capsys.readouterr().err
+    assert [word for word in expected if word not in message] == [], message
+
+
+def test_a_folder_counts_before_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that was trained again on the same day has its new figures."""
+    monkeypatch.chdir(tmp_path)
+    folder = finished("done")
+    recorded = notes.runs_of(COMMAND, [])
+    (folder / "test.json").write_text('{"accuracy": 0.75, "num_samples": 100, "seed": 0}')
+    (found,) = notes.runs_of(COMMAND, recorded)
+    assert (found["day"], found["scores"]["accuracy"]) == (recorded[0]["day"], 0.75)
+
+
 @pytest.mark.parametrize("page", ["no marks", "B B E", "E B", "B"])
 def test_a_page_without_its_marks_is_refused(page: str) -> None:
     """Nothing of a page is lost because a mark is missing, doubled or out of order."""

@@ -70,31 +70,85 @@ def test_training_samples_are_answered_by_the_last_state(tmp_path: Path) -> None
     assert sample_complexity.train_accuracy(tmp_path / "run") == 1
 
 
-def test_a_finished_run_is_scored_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Test accuracy is that of test.json; that on training samples is computed only once."""
-    cell, scored = CELLS[0], []
-    monkeypatch.chdir(tmp_path)
-    (_, spec), *_ = plan(cell.command()).runs
-    spec.run_dir.mkdir(parents=True)
-    (spec.run_dir / "config.yaml").write_text(modes.config_file(spec))
+def finished(test: float = 0.25, step: int = 7, seconds: float = 1.5) -> Path:
+    """Write a run folder of the first cell in the current folder, as training leaves it."""
+    (_, spec), *_ = plan(CELLS[0].command()).runs
+    folder: Path = spec.run_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(modes.config_file(spec))
     files = {
         "status.json": {"state": "done", "time": "2026-11-30T10:00:00"},
-        "test.json": {"accuracy": 0.25, "num_samples": 4},
-        "metrics.jsonl": {"step": 7, "time/seconds": 1.5},
+        "test.json": {"accuracy": test, "num_samples": 4},
+        "metrics.jsonl": {"step": step, "time/seconds": seconds},
     }
     for name, content in files.items():
-        (spec.run_dir / name).write_text(json.dumps(content) + "\n")
+        (folder / name).write_text(json.dumps(content) + "\n")
+    return folder
+
+
+@pytest.fixture
+def scored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
+    """Go to an empty folder; return the runs that are scored on training samples from now on."""
+    folders: list[Path] = []
 
     def train_accuracy(folder: Path) -> float:
-        scored.append(folder)
-        return 0.75
+        folders.append(folder)
+        return 0.75 + len(folders) / 100
 
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sample_complexity, "train_accuracy", train_accuracy)
+    return folders
+
+
+def test_a_finished_run_is_scored_once(scored: list[Path]) -> None:
+    """Test accuracy is that of test.json; that on training samples is computed only once."""
+    folder, cell = finished(), CELLS[0]
     record = sample_complexity.update({})
     (found,) = record[cell.task][cell.network]
-    assert (found["test"], found["train"], found["steps"]) == (0.25, 0.75, 7)
+    assert (found["test"], found["train"], found["steps"]) == (0.25, 0.76, 7)
     assert sample_complexity.update(record) == record
-    assert scored == [spec.run_dir]
+    assert scored == [folder]
+
+
+@pytest.mark.parametrize("changes", [{"seconds": 1.6}, {"step": 8}, {"test": 0.5}])
+def test_a_run_that_was_trained_again_on_its_day_is_read_again(
+    changes: dict[str, Any], scored: list[Path]
+) -> None:
+    """Other seconds, steps or scores are of another run, and so is its training accuracy."""
+    folder, cell = finished(), CELLS[0]
+    record = sample_complexity.update({})
+    finished(**changes)
+    again = sample_complexity.update(record)
+    (found,) = again[cell.task][cell.network]
+    values = {"step": found["steps"], "seconds": found["seconds"], "test": found["test"]}
+    assert values == {"step": 7, "seconds": 1.5, "test": 0.25, **changes}
+    assert found["train"] == 0.77
+    assert scored == [folder] * 2
+    assert sample_complexity.update(again) == again
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["Deep set"], ["subset_sum", "GNN, 5 rounds"], ["MLP", "Deep Sets"], ["MLP", "subset-sum"]],
+)
+def test_words_that_choose_nothing_are_refused(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is run or written, and the message has the words and those that are accepted."""
+    monkeypatch.setattr(sample_complexity, "read_record", lambda: pytest.fail("it goes on"))
+    with pytest.raises(SystemExit) as ended:
+        sample_complexity.main(["--run", *words])
+    assert ended.value.code == 2
+    message = capsys.readouterr().err
+    accepted = [*sample_complexity.TASKS, *sample_complexity.NETWORKS]
+    assert [word for word in [*map(repr, words), *accepted] if word not in message] == []
+
+
+def test_cells_are_chosen_by_task_and_network() -> None:
+    """Without words all; a cell has all of them."""
+    assert sample_complexity.chosen([]) == CELLS
+    assert {cell.task for cell in sample_complexity.chosen(["subset_sum"])} == {"subset_sum"}
+    assert sample_complexity.chosen(["MLP", "subset_sum"]) == [Cell("subset_sum", "MLP")]
 
 
 def test_only_what_the_record_lacks_is_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

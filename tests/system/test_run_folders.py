@@ -119,21 +119,24 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
 
 
 def test_a_run_removes_what_killed_runs_left(tmp_path: Path) -> None:
-    """Unfinished files of training go, under today's names and the earlier ones; others stay."""
+    """Unfinished files of training go, under today's names and the earlier ones; others stay.
+
+    Those may be of a living process: it holds no lock as it writes losses, scores or predictions.
+    """
     left = [
-        temporary_path(tmp_path / name) for name in ("config.yaml", "best.safetensors", "loss.csv")
+        temporary_path(tmp_path / name) for name in ("config.yaml", "best.safetensors", "env.json")
     ]
     left += [temporary_path(tmp_path / "checkpoints" / "step-000000003.safetensors")]
     left += [tmp_path / ".status.json.tmp", tmp_path / "checkpoints" / ".step-000000003.tmp"]
     (tmp_path / "checkpoints").mkdir()
-    written_now = temporary_path(
-        tmp_path / "predictions.csv"
-    )  # by a validation, which takes no lock
-    for path in [*left, written_now]:
+    unlocked = ("predictions.csv", "test.json", "loss.csv")
+    written_now = {name: temporary_path(tmp_path / name) for name in unlocked}
+    for path in [*left, *written_now.values()]:
         path.write_text("")
     with RunFolder.locked(tmp_path):
         assert not any(path.exists() for path in left)
-    assert list(unfinished_files(tmp_path, "predictions.csv")) == [written_now]
+    for name, path in written_now.items():
+        assert list(unfinished_files(tmp_path, name)) == [path]
 
 
 def test_old_checkpoints_go_though_a_kill_came_before(

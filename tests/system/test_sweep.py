@@ -3,15 +3,18 @@
 import csv
 import json
 import os
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agents.cli import running, sweep
 from agents.cli.modes import MODES
 from agents.cli.options import parse
-from agents.cli.run_spec import parse_run_spec
+from agents.cli.run_spec import RunSpec, parse_run_spec
 from agents.cli.sweep import parse_grid
+from agents.core.runs.run_folder import FolderInUseError, RunFolder
 from main import main
 from tasks.core.settings import ConfigError
 from tests.conftest import SMALL
@@ -82,6 +85,74 @@ def test_scores_that_stand_are_not_taken_again(
     os.utime(best, ns=(best.stat().st_atime_ns, 1 + (changed / "test.json").stat().st_mtime_ns))
     assert main(command) == 0
     assert [order.run_dir for order in tested] == [changed]
+
+
+@pytest.mark.parametrize("name", ["loss.csv", "test.json"])
+def test_a_worker_that_looks_into_a_run_takes_no_file_from_another(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one worker is about to rename is there, though another looks at the run just then."""
+    looks, replace = [], Path.replace
+
+    def replacing(self: Path, target: Path) -> Path:
+        if target.name == name:
+            try:
+                with RunFolder.locked(target.parent):
+                    looks.append("free")
+            except FolderInUseError:
+                looks.append("in use")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", replacing)
+    assert main([*COMMAND, "--grid", "hidden_size=3", "--run-dir", str(tmp_path)]) == 0
+    assert looks == ["free" if name == "loss.csv" else "in use"]
+    assert [row["ended"] for row in rows(tmp_path)] == ["done"]
+
+
+def test_two_workers_score_a_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that comes between training and scores takes them; the one that trained finds them."""
+    options = parse([*COMMAND, "--grid", "hidden_size=3", "--run-dir", str(tmp_path)])
+    plan = sweep.plan_of(parse_run_spec(options, MODES), MODES)
+    test, learn, tested = running.score_best, running.learn, []
+
+    def learning(*arguments: Any) -> None:
+        learn(*arguments)
+        monkeypatch.setattr(running, "learn", learn)
+        sweep._work(plan, progress=False)  # as another worker does
+
+    def testing(spec: RunSpec) -> Any:
+        with pytest.raises(FolderInUseError), RunFolder.locked(spec.run_dir):
+            pass
+        tested.append(spec.run_dir)
+        return test(spec)
+
+    monkeypatch.setattr(running, "score_best", testing)
+    monkeypatch.setattr(running, "learn", learning)
+    sweep._work(plan, progress=False)
+    assert tested == [tmp_path / "hidden_size=3"]
+
+
+def test_a_worker_waits_for_the_one_that_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It trains nothing again meanwhile: it asks for the folder until this is free."""
+    options = parse([*COMMAND, "--grid", "hidden_size=3", "--run-dir", str(tmp_path)])
+    plan = sweep.plan_of(parse_run_spec(options, MODES), MODES)
+    learn, other, waits = running.learn, ExitStack(), []
+
+    def learning(*arguments: Any) -> None:
+        learn(*arguments)
+        other.enter_context(RunFolder.locked(arguments[0].run_dir))
+
+    def waiting(seconds: float) -> None:
+        waits.append(seconds)
+        other.close()
+
+    monkeypatch.setattr(running, "learn", learning)
+    monkeypatch.setattr("agents.cli.sweep.time.sleep", waiting)
+    sweep._work(plan, progress=False)
+    assert waits == [sweep.POLL]
+    assert (tmp_path / "hidden_size=3" / "test.json").exists()
 
 
 def test_a_diverged_run_does_not_end_the_sweep(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 import filelock
 import optuna
 import pytest
+import sqlalchemy
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from agents.core.config import ConfigError
@@ -238,6 +240,61 @@ def test_the_trial_of_a_dead_worker_is_claimed_by_the_next(
     wait_until(is_claimed)
     assert last.num_unfinished() == 0
     assert len(last.trials()) == 1
+
+
+@pytest.fixture
+def in_database(tmp_path: Path, database: str) -> StudyStore:
+    """Return a store of trials in the database, with an hour between signs of life."""
+    return StudyStore(StudySettings(
+        folder=tmp_path, name=tmp_path.name, direction="max", storage=database, heartbeat=3600
+    ))  # fmt: skip
+
+
+def test_the_trial_of_a_worker_that_died_before_its_first_heartbeat_is_claimed(
+    in_database: StudyStore, database: str
+) -> None:
+    """Whoever looks first writes a heartbeat for it; when that is too old, the trial is free."""
+    in_database._ask()  # and no more: the worker was killed
+    for _ in range(2):  # the second look leaves the heartbeat as it is
+        with in_database.claim(1) as early:
+            assert early is None
+        age_heartbeats(database, seconds=3500)
+    with in_database.claim(1) as early:
+        assert early is None  # two intervals have not passed yet
+    age_heartbeats(database, seconds=300)
+    with in_database.claim(1) as trial:
+        assert trial is not None
+        in_database.tell(trial, 1.0)
+    assert in_database.num_unfinished() == 0
+    assert len(in_database.trials()) == 1
+
+
+def age_heartbeats(url: str, seconds: int) -> None:
+    """Make all heartbeats in a database older, as if this time had passed."""
+    command = f"UPDATE trial_heartbeats SET heartbeat = heartbeat - interval '{seconds} seconds'"
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text(command))
+
+
+def test_a_trial_whose_first_heartbeat_fails_is_put_back(
+    in_database: StudyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error or an interruption between question and first heartbeat leaves nothing behind."""
+    for error in (optuna.exceptions.StorageInternalError("gone"), KeyboardInterrupt()):
+
+        def fails(*_: object, error: BaseException = error) -> None:
+            raise error
+
+        with monkeypatch.context() as patched:
+            patched.setattr(RDBStorage, "record_heartbeat", fails)
+            with pytest.raises(type(error)):
+                in_database.claim(1).__enter__()
+        states = (TrialState.RUNNING,)
+        assert in_database.study.get_trials(states=states) == []
+    with in_database.claim(1) as trial:
+        assert trial is not None
+        assert trial.user_attrs["retries"] == 1  # the interruption does not count
 
 
 @pytest.mark.slow  # two processes that start; of a database, two heartbeats to stay away

@@ -36,9 +36,8 @@ from tasks.core.paths import make_folder
 from tasks.core.settings import ConfigError, TerrariumError
 
 BEST = "best.safetensors"
-_TRAINING_FILES = (  # without those of `evaluate`, which takes no lock
-    "config.yaml", "command.txt", "env.json", "status.json", "metrics.jsonl", BEST, "test.json",
-    "loss.csv",
+_LOCKED_FILES = (  # without test.json, predictions.csv, …, which are also written without the lock
+    "config.yaml", "command.txt", "env.json", "status.json", "metrics.jsonl", BEST,
 )  # fmt: skip
 
 
@@ -143,7 +142,7 @@ class RunFolder(Folder):
             owner = f"{os.getpid()} {socket.gethostname()}\n"
             (path / "lock").write_text(owner, encoding="utf-8")
             numbered = [(path / part, "") for part in ("checkpoints", snapshots.FOLDER, HISTORY)]
-            for folder, name in [*((path, name) for name in _TRAINING_FILES), *numbered]:
+            for folder, name in [*((path, name) for name in _LOCKED_FILES), *numbered]:
                 for file in unfinished_files(
                     folder, name
                 ):  # by a run that was killed while writing

@@ -28,11 +28,15 @@ from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy import text
 from sqlalchemy.pool import NullPool  # no connection stays open between two calls
 
 SAMPLERS = ("tpe", "random")
 PRUNERS = ("median", "halving", "hyperband", "none")
 _MAX_RETRIES = 10  # of one trial, whose worker may be what kills the machine
+_BEATING = (  # in optuna's tables
+    "SELECT trial_id FROM trial_heartbeats JOIN trials USING (trial_id) WHERE state = 'RUNNING'"
+)
 _LOG = logging.getLogger(__name__)
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -56,7 +60,8 @@ class StudyStore:
 
     On one machine, or one file system, each process holds the kernel's lock (flock) of its trial's
     file, which ends with the process however it ends. With a database a thread of each process
-    writes a heartbeat, and a trial without one for two intervals is failed and put back.
+    writes a heartbeat, the first as it claims the trial, and a trial without one for two intervals
+    is failed and put back.
     """
 
     def __init__(self, settings: StudySettings) -> None:
@@ -79,17 +84,20 @@ class StudyStore:
         count among the times that a trial is started again. A block that writes to a trial which
         another process has started again, taking this one for dead, ends without an exception.
         """
+        trial = None
         with contextlib.ExitStack() as stack:
-            with self._exclusive():
-                self._revive()
-                trial = self._ask(num_trials)
-                if trial is not None:
-                    stack.enter_context(self._lock_of(trial.number))
-                    stack.enter_context(self._heartbeat(trial))
             try:
-                yield trial
-            except optuna.exceptions.UpdateFinishedTrialError:
-                _LOG.warning("another process has started this trial again")
+                with self._exclusive():
+                    self._revive()
+                    if not self._all_have_begun(num_trials):
+                        trial = self._ask()
+                        stack.enter_context(self._lock_of(trial.number))
+                        stack.enter_context(self._heartbeat(trial))
+                        self.study.sampler = self._sampler_of(trial)
+                try:
+                    yield trial
+                except optuna.exceptions.UpdateFinishedTrialError:
+                    _LOG.warning("another process has started this trial again")
             except BaseException as error:
                 if trial is not None:
                     with self._exclusive():
@@ -125,24 +133,31 @@ class StudyStore:
         trials = self.study.get_trials(deepcopy=False)
         return [trial for trial in trials if trial.state != TrialState.FAIL]
 
-    def _ask(self, num_trials: int) -> "optuna.Trial | None":
+    def _all_have_begun(self, num_trials: int) -> bool:
         trials = self.trials()
-        if len(trials) >= num_trials and all(t.state != TrialState.WAITING for t in trials):
-            return None
+        return len(trials) >= num_trials and all(t.state != TrialState.WAITING for t in trials)
+
+    def _ask(self) -> "optuna.Trial":
         with _quiet():
-            trial = self.study.ask()
-        # Values depend on the seed, the trial's number and earlier scores, not on the process. One
-        # that was put back has the number of the first try, and each other one a number of its own.
+            return self.study.ask()
+
+    def _sampler_of(self, trial: "optuna.Trial") -> "optuna.samplers.BaseSampler":
+        """Return what draws a trial's values, whichever process does.
+
+        They depend on the seed, the trial's number and earlier scores. One that was put back has
+        the number of the first try, and each other one a number of its own.
+        """
         every = self.study.get_trials(deepcopy=False)
         first = trial.user_attrs.get("first", trial.number)
         number = sum("first" not in each.user_attrs for each in every[:first])
-        self.study.sampler = _sampler(self._settings, number)
-        return trial
+        return _sampler(self._settings, number)
 
     def _revive(self) -> None:
-        if self._settings.storage is not None:
+        """Put back the trials of dead workers; nobody asks for a trial meanwhile."""
+        if self._database is not None:
             with _quiet():
                 optuna.storages.fail_stale_trials(self.study)
+            self._beat_for_silent(self._database)
             return
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if self._is_free(trial.number):
@@ -173,11 +188,30 @@ class StudyStore:
         path = self._locks / f"{self._settings.name}-{number}.lock"
         return filelock.FileLock(path, timeout=0)
 
-    @contextlib.contextmanager
-    def _heartbeat(self, trial: "optuna.Trial") -> Iterator[None]:
+    def _beat_for_silent(self, database: RDBStorage) -> None:
+        """Write a heartbeat for each running trial that has none: its last, as its worker is dead.
+
+        It died right after it had asked for the trial. Without a heartbeat optuna would never take
+        the trial for dead; this one is too old two intervals from now, by the database's clock.
+        """
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        with database.engine.connect() as connection:
+            beating = set(connection.scalars(text(_BEATING)))
+        for trial in running:
+            if trial._trial_id not in beating:
+                database.record_heartbeat(trial._trial_id)
+
+    @property
+    def _database(self) -> RDBStorage | None:
+        """What keeps heartbeats; None: a file keeps the trials."""
         storage = self.study._storage  # what optuna's own loop uses; `ask` starts no heartbeat
         backend = getattr(storage, "_backend", storage)
-        if not isinstance(backend, RDBStorage):
+        return backend if isinstance(backend, RDBStorage) else None
+
+    @contextlib.contextmanager
+    def _heartbeat(self, trial: "optuna.Trial") -> Iterator[None]:
+        backend = self._database
+        if backend is None:
             yield
             return
         ended = threading.Event()
