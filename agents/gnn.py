@@ -9,7 +9,9 @@ of Bellman and Ford.
 Where it deviates: messages (`aggregation`) and states (`read_out`) are aggregated by their maximum
 unless set to sum, mean or min. States begin as a linear map of the features, which the paper lacks,
 so that all have the same size (its first pair layer is linear, so that the functions are the same).
-That layer is computed as W h_i + V h_j, n products each and not n² of twice the size.
+That layer is computed as W h_i + V h_j, n products each and not n² of twice the size. With
+`residual` a round adds to the states, as in a residual network (He et al. 2016, 1512.03385), and
+the sum is normalised (Ba et al. 2016, 1607.06450): many rounds of the paper's kind hardly train.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -65,6 +67,7 @@ class GraphNetwork(nn.Module):
             PairPerceptron(size, config.num_layers, spec.has_edges)
             for _ in range(1 if config.share_rounds else config.num_rounds)
         )
+        self.norms = nn.ModuleList(nn.LayerNorm(size) for _ in self.messages if config.residual)
         self.read_out = read_out(size, config, spec)
 
     def forward(self, objects: Tensor, mask: Tensor, edges: Tensor | None = None) -> Tensor:
@@ -84,8 +87,9 @@ class GraphNetwork(nn.Module):
         is_self = place[:, None] == place
         is_sender = (mask[:, None] if edges is None else edges > 0) | is_self  # B, n, n
         for number in range(after, self.num_rounds):
-            messages = self.messages[number % len(self.messages)](state, edges)
-            state = aggregate(messages, is_sender, self.aggregation)
+            own = number % len(self.messages)
+            messages = aggregate(self.messages[own](state, edges), is_sender, self.aggregation)
+            state = self.norms[own](state + messages) if self.norms else messages
             yield state
 
 

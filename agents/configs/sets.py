@@ -73,6 +73,10 @@ class GNNConfig(SetConfig):
     share_rounds: bool = setting(
         False, "use the same weights in every round (the paper has some for each)"
     )
+    residual: bool = setting(
+        False, "residual connections: a round adds the messages to an object's state, and the sum "
+        "is normalised (layer norm), so that several rounds can be trained (the paper has none)",
+    )  # fmt: skip
 
 
 @attrs.frozen(kw_only=True)

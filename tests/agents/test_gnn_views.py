@@ -100,6 +100,22 @@ def test_states_do_not_depend_on_how_many_graphs_run_at_once(
     assert max(sizes) < 40
 
 
+def test_residual_connections_add_the_messages_to_a_state() -> None:
+    """Without messages a round leaves the states, normalised once; others have their own size."""
+    agent = network(tasks.make("shortest_path", **GRAPHS), residual=True, hidden_size=8)
+    batch = agent.task.samples("validation", 10)
+    plain = network(tasks.make("shortest_path", **GRAPHS), hidden_size=8)
+    assert not any("norm" in name for name in plain.model.state_dict())
+    with torch.no_grad():
+        for messages in agent.model.messages:
+            for parameter in messages.parameters():
+                parameter.zero_()
+    first, *later = agent.states(batch)
+    normalised = torch.nn.functional.layer_norm(first, (8,))
+    for state in later:
+        torch.testing.assert_close(state, normalised, atol=1e-3, rtol=1e-3)
+
+
 def test_a_network_that_ignores_states_moves_nothing(bellman_ford: GNN) -> None:
     """Without the read-out, no swap changes an answer, and the slope is 0."""
     weight = bellman_ford.model.read_out[-1].weight
