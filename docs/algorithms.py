@@ -77,7 +77,7 @@ def rounds() -> None:
         for name, record in view.items():
             print(f"{name}\n{render.text(record)}")
     save("algorithms_rounds", probes["from the first"], DPI)
-    save("algorithms_swaps", swaps["from the first"], DPI)
+    save("algorithms_swaps", swaps["to the last"], DPI)
 
 
 def two_rounds() -> None:

@@ -44,9 +44,13 @@ NETWORKS = {
     "MLP, sorted": "--agent mlp --set sort_objects=true",
     "Deep Sets": "--agent deep_sets --set num_layers=2",
     "GNN, 1 round": "--agent gnn --set num_layers=2 --set num_rounds=1",
-    "GNN, 2 rounds": "--agent gnn --set num_layers=2 --set num_rounds=2",
     "GNN, 3 rounds": "--agent gnn --set num_layers=2 --set num_rounds=3",
-    "GNN, 5 rounds": "--agent gnn --set num_layers=2 --set num_rounds=5",
+    **{
+        f"residual GNN, {num} round{'s' * (num > 1)}": (
+            f"--agent gnn --set num_layers=3 --set residual=true --set num_rounds={num}"
+        )
+        for num in (1, 2, 3, 5)
+    },
     "Transformer": "--agent set_transformer",
     "exhaustive search": "--agent exhaustive_search --set num_layers=2",
 }
@@ -54,7 +58,10 @@ _COMMON = ("MLP", "MLP, sorted", "Deep Sets", "GNN, 1 round", "Transformer")
 TASKS = {  # networks of each
     "max_difference": _COMMON,
     "furthest_pair": _COMMON,
-    "monster_trainer": (*_COMMON, "GNN, 2 rounds", "GNN, 3 rounds", "GNN, 5 rounds"),
+    "monster_trainer": (
+        "MLP", "MLP, sorted", "Deep Sets", "Transformer", "GNN, 3 rounds", "residual GNN, 1 round",
+        "residual GNN, 2 rounds", "residual GNN, 3 rounds", "residual GNN, 5 rounds",
+    ),  # fmt: skip
     "subset_sum": (*_COMMON, "exhaustive search"),
 }
 
@@ -70,9 +77,9 @@ RECIPES = {
     "max_difference": Recipe(4_000, "hidden_size=32 optimizer=muon learning_rate=0.01"),
     "furthest_pair": Recipe(5_000, "task.num_objects=10 hidden_size=64 optimizer=muon"),
     "monster_trainer": Recipe(
-        6_000,
+        4_000,
         "task.max_level=5 task.map_size=3 task.min_edges=2 task.max_edges=4 hidden_size=64 "
-        "initialization=he",
+        "optimizer=muon",
     ),
     "subset_sum": Recipe(
         3_000,
