@@ -157,15 +157,18 @@ def calibrate(spec: RunSpec) -> int:
     """Fit the temperature of the trained agent's confidences; keep it in the run's folder."""
     from agents.core.analysis.calibration import calibrate as calibrate_agent
     from agents.core.runs.checkpoint import atomic_write
+    from agents.core.runs.run_folder import RunFolder
     from visualization.report import Report
 
     agent = spec.load_trained()
     diagrams = calibrate_agent(agent)
-    agent.save(spec.run_dir / "best.safetensors")
     saved = spec.run_dir / "config.yaml"  # a run specified by its folder has these settings
     line = f"temperature: {agent.config.temperature!r}"
-    text = re.sub(r"^temperature:.*$", line, saved.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    atomic_write(saved, text.encode())
+    with RunFolder.locked(spec.run_dir):
+        agent.save(spec.run_dir / "best.safetensors")
+        text = saved.read_text(encoding="utf-8")
+        text = re.sub(r"^temperature:.*$", line, text, flags=re.MULTILINE)
+        atomic_write(saved, text.encode())
     for name, found in diagrams.items():
         print(
             f"{name}: expected calibration error {found.before.ece:.4f} before, "
