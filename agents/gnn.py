@@ -11,7 +11,7 @@ unless set to sum, mean or min. States begin as a linear map of the features, wh
 so that all have the same size (its first pair layer is linear, so that the functions are the same).
 That layer is computed as W h_i + V h_j, n products each and not n² of twice the size. With
 `residual` a round adds to the states, as in a residual network (He et al. 2016, 1512.03385), and
-the sum is normalised (Ba et al. 2016, 1607.06450): many rounds of the paper's kind hardly train.
+the sum is normalised (Ba et al. 2016, 1607.06450), which the paper lacks.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from agents.configs.sets import GNNConfig
 from agents.core.layers import HiddenLinear
-from agents.core.sets import SetAgent, aggregate, initialized, read_out
+from agents.core.sets import SetAgent, aggregate, check_sets, initialized, read_out
 from tasks.core.task import SetTargets, SetToTarget
 from tasks.reasoning.paths import PathProblems, PathTask, draw_interchanges
 
@@ -113,6 +113,7 @@ class GNN(SetAgent):
         """Return the states of the objects at first and after each round (rounds + 1, B, n, D)."""
 
         def run(piece: SetTargets) -> Tensor:
+            check_sets(piece)
             first = self.model.embed(piece.objects)
             return torch.stack([first, *self.model.rounds(first, 0, piece.mask, piece.edges)])
 
@@ -126,6 +127,7 @@ class GNN(SetAgent):
         """
 
         def run(piece: SetTargets) -> Tensor:
+            check_sets(piece)
             return self.model.run_from(piece.objects, after, piece.mask, piece.edges)
 
         return torch.cat(self._map_microbatches(run, batch._replace(objects=state)))
@@ -175,18 +177,16 @@ class GNN(SetAgent):
 
         One swap for each graph and round: of the network's states, and of the distances that
         Bellman and Ford know after as many steps, from which they go on: those from the first node,
-        and those to the last. The control is an untrained copy, with the swaps of the first.
+        and those to the last. The control of each has the algorithm's changes of other graphs.
         """
-        from agents.core.analysis.trials import untrained_copy
+        from visualization.circuits import shuffle_graphs
 
         batch, problems = self._path_problems()
-        bare = untrained_copy(self)
-        assert isinstance(bare, GNN)
-        return {
-            "from the first": self._interchanges(batch, problems),
-            "to the last": self._interchanges(batch, problems.backwards),
-            "untrained": bare._interchanges(batch, problems),
-        }
+        records = {}
+        for name, each in {"from the first": problems, "to the last": problems.backwards}.items():
+            records[name] = self._interchanges(batch, each)
+            records[f"{name}, shuffled"] = shuffle_graphs(records[name])
+        return records
 
     def _interchanges(
         self, batch: SetTargets, problems: PathProblems

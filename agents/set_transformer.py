@@ -56,9 +56,10 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tenso
     if query.device.type != "cpu" or query.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
     with torch.autocast("cpu", enabled=False):
-        return F.scaled_dot_product_attention(
+        looked = F.scaled_dot_product_attention(
             query.float(), key.float(), value.float(), attn_mask=bias.float()
         )
+    return looked.to(query.dtype)
 
 
 class SetTransformerNetwork(nn.Module):

@@ -44,7 +44,7 @@ NETWORKS = {
     "MLP, sorted": "--agent mlp --set sort_objects=true",
     "Deep Sets": "--agent deep_sets --set num_layers=2",
     "GNN, 1 round": "--agent gnn --set num_layers=2 --set num_rounds=1",
-    "GNN, 3 rounds": "--agent gnn --set num_layers=2 --set num_rounds=3",
+    "GNN, 3 rounds": "--agent gnn --set num_layers=3 --set num_rounds=3",
     **{
         f"residual GNN, {num} round{'s' * (num > 1)}": (
             f"--agent gnn --set num_layers=3 --set residual=true --set num_rounds={num}"
@@ -59,8 +59,15 @@ TASKS = {  # networks of each
     "max_difference": _COMMON,
     "furthest_pair": _COMMON,
     "monster_trainer": (
-        "MLP", "MLP, sorted", "Deep Sets", "Transformer", "GNN, 3 rounds", "residual GNN, 1 round",
-        "residual GNN, 2 rounds", "residual GNN, 3 rounds", "residual GNN, 5 rounds",
+        "MLP",
+        "MLP, sorted",
+        "Deep Sets",
+        "Transformer",
+        "GNN, 3 rounds",
+        "residual GNN, 1 round",
+        "residual GNN, 2 rounds",
+        "residual GNN, 3 rounds",
+        "residual GNN, 5 rounds",
     ),  # fmt: skip
     "subset_sum": (*_COMMON, "exhaustive search"),
 }

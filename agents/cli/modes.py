@@ -160,11 +160,11 @@ def calibrate(spec: RunSpec) -> int:
     from agents.core.runs.run_folder import RunFolder
     from visualization.report import Report
 
-    agent = spec.load_trained()
-    diagrams = calibrate_agent(agent)
     saved = spec.run_dir / "config.yaml"  # a run specified by its folder has these settings
-    line = f"temperature: {agent.config.temperature!r}"
     with RunFolder.locked(spec.run_dir):
+        agent = spec.load_trained()
+        diagrams = calibrate_agent(agent)
+        line = f"temperature: {agent.config.temperature!r}"
         agent.save(spec.run_dir / "best.safetensors")
         text = saved.read_text(encoding="utf-8")
         text = re.sub(r"^temperature:.*$", line, text, flags=re.MULTILINE)

@@ -45,7 +45,7 @@ class SetAgent(Classifier):
                 has NaN or inf.
         """
         if torch.is_inference_mode_enabled():
-            _check_objects(batch)
+            check_sets(batch)
         return network(batch.objects, batch.mask, batch.edges).float()
 
     def loss(self, batch: SetTargets) -> Tensor:
@@ -96,14 +96,14 @@ class SetAgent(Classifier):
         )  # fmt: skip
 
 
-def _check_objects(batch: SetTargets) -> None:
+def check_sets(batch: SetTargets) -> None:
     """Raise a ConfigError if a set of a batch of tensors is empty, or not of finite numbers."""
-    mask, objects = torch.as_tensor(batch.mask), torch.as_tensor(batch.objects)
-    empty, broken = ~mask.any(1), ~objects.isfinite().flatten(1).all(1)
-    if empty.any():
+    if not torch.as_tensor(batch.mask).any(1).all():
         raise ConfigError("batch", "mask", "a set is empty", "sets of one object and more")
-    if broken.any():
-        raise ConfigError("batch", "objects", "a set has NaN or inf", "finite numbers")
+    for field in ("objects", "edges"):
+        numbers = getattr(batch, field)
+        if numbers is not None and not torch.as_tensor(numbers).isfinite().all():
+            raise ConfigError("batch", field, "a set has NaN or inf", "finite numbers")
 
 
 def num_outputs(spec: SetToTarget) -> int:

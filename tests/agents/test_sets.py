@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 import agents
 import tasks
@@ -326,24 +325,25 @@ def test_an_empty_set_and_numbers_that_are_none_are_refused(name: str) -> None:
         agent.predict_arrays(batch._replace(mask=empty))
     with pytest.raises(ConfigError, match="batch: objects: a set has NaN or inf"):
         agent.predict_arrays(batch._replace(objects=broken))
+    if name in GRAPHS:
+        agent = agents.make(name, task=of_graphs(), device="cpu", **QUICK)
+        batch = agent.task.samples("test", 3)
+        with pytest.raises(ConfigError, match="batch: edges: a set has NaN or inf"):
+            agent.predict_arrays(batch._replace(edges=np.where(batch.edges > 0, np.nan, 0)))
 
 
-def test_attention_under_bf16_is_computed_in_single_precision_on_a_cpu() -> None:
+def test_attention_under_bf16_is_computed_in_single_precision_on_a_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The backward pass of torch's kernel would take many times as long."""
     agent = agents.make("set_transformer", task=of_objects(), device="cpu", **QUICK)
-    batch = to_device(agent.task.samples("train", 4), agent.device)
-    kinds = set()
-
-    class Watch(TorchFunctionMode):
-        def __torch_function__(
-            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-        ) -> Any:
-            if func is torch.nn.functional.scaled_dot_product_attention:
-                kinds.update(each.dtype for each in args)
-            return func(*args, **(kwargs or {}))
-
-    with torch.autocast("cpu", torch.bfloat16), Watch():
-        loss = agent.loss(batch)
+    attend, kinds = torch.nn.functional.scaled_dot_product_attention, set()
+    monkeypatch.setattr(
+        torch.nn.functional, "scaled_dot_product_attention",
+        lambda *args, **more: kinds.update(each.dtype for each in args) or attend(*args, **more),
+    )  # fmt: skip
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = agent.loss(to_device(agent.task.samples("train", 4), agent.device))
     assert isinstance(loss, Tensor)
     loss.backward()
     assert kinds == {torch.float32}

@@ -108,3 +108,22 @@ def test_equal_settings_are_one_run_of_a_grid(
 ) -> None:
     """A number that is written in two ways is planned once, under its first name."""
     assert names(planned(tmp_path, "--grid", grid)) == expected
+
+
+def test_a_folder_with_another_run_is_left_to_that_run(tmp_path: Path) -> None:
+    """A sweep with other settings has folders of its own beside those, and finds both again."""
+    (first,) = planned(tmp_path, "--grid", "hidden_size=3")
+    begin(first, first.run_dir)
+    other = ["--grid", "hidden_size=3", "--set", "learning_rate=0.5"]
+    (second,) = planned(tmp_path, *other)
+    assert second.run_dir != first.run_dir
+    begin(second, second.run_dir)
+    assert names(planned(tmp_path, *other)) == names([second])
+    assert names(planned(tmp_path, "--grid", "hidden_size=3")) == names([first])
+
+
+def test_a_folder_without_settings_is_that_of_a_run_that_begins(tmp_path: Path) -> None:
+    """Another worker may have made it a moment ago."""
+    (first,) = planned(tmp_path, "--grid", "hidden_size=3")
+    first.run_dir.mkdir(parents=True)
+    assert names(planned(tmp_path, "--grid", "hidden_size=3")) == names([first])

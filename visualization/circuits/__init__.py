@@ -16,6 +16,7 @@ from visualization.circuits.frequency_ablation import FrequencyAblation, frequen
 from visualization.circuits.interchange import (
     InterchangeInterventions,
     interchange_interventions,
+    shuffle_graphs,
 )
 from visualization.circuits.logit_attribution import LogitAttribution, direct_logit_attribution
 from visualization.circuits.progress import ProgressMeasures, progress_measures
@@ -39,4 +40,5 @@ __all__ = [
     "neuron_frequencies",
     "progress_measures",
     "remove_frequencies",
+    "shuffle_graphs",
 ]

@@ -78,6 +78,15 @@ def interchange_interventions(
     return InterchangeInterventions(rounds=tuple(rounds), network=changes, algorithm=wanted)
 
 
+def shuffle_graphs(record: InterchangeInterventions, seed: int = 0) -> InterchangeInterventions:
+    """Return the network's changes beside the algorithm's for other graphs: what chance gives."""
+    rng, algorithm = np.random.default_rng(seed), record.algorithm.copy()
+    for row, network in zip(algorithm, record.network, strict=True):
+        made = np.flatnonzero(~np.isnan(row + network))
+        row[made] = row[rng.permutation(made)]
+    return attrs.evolve(record, algorithm=algorithm)
+
+
 def _r2(network: NDArray[np.float64], algorithm: NDArray[np.float64]) -> float:
     if len(algorithm) < _FEWEST or np.ptp(algorithm) == 0:
         return float("nan")

@@ -115,13 +115,13 @@ def clone_inputs(model: nn.Module) -> Iterator[None]:
         _CLONING.discard(model)
 
 
-Slot = tuple[nn.Module, str, Tensor]  # a module, and the name and value of a tensor that it has
+Slot = tuple[nn.Module, str, Tensor, bool]  # a module, name and tensor; whether it is a parameter
 
 
 def _slots(model: nn.Module) -> list[Slot]:
     """Return all parameters and buffers of a model's modules; what is shared comes twice."""
     return [
-        (module, name, tensor)
+        (module, name, tensor, table is module._parameters)
         for module in model.modules()
         for table in (module._parameters, module._buffers)
         for name, tensor in table.items()
@@ -135,23 +135,25 @@ def _without_inference_tensors(slots: Iterable[Slot]) -> Iterator[None]:
     slots = [slot for slot in slots if slot[2].is_inference()]
     copies: dict[Tensor, Tensor] = {}  # so that what is shared stays shared
     with torch.inference_mode(False):
-        for _, _, tensor in slots:
+        for _, _, tensor, _ in slots:
             copy = tensor.clone()
             is_parameter = isinstance(tensor, nn.Parameter)
             copies[tensor] = nn.Parameter(copy, requires_grad=False) if is_parameter else copy
     try:
-        for module, name, tensor in slots:
+        for module, name, tensor, _ in slots:
             setattr(module, name, copies[tensor])
         yield
     finally:
-        for module, name, tensor in slots:
+        for module, name, tensor, _ in slots:
             setattr(module, name, tensor)
 
 
 @contextlib.contextmanager
 def _gradients_restored(model: nn.Module, slots: Iterable[Slot]) -> Iterator[None]:
     """Restore each parameter's gradient, and whether it requires one."""
-    parameters = [p for _, _, p in slots if isinstance(p, nn.Parameter) and not p.is_inference()]
+    parameters = [
+        tensor for *_, tensor, is_parameter in slots if is_parameter and not tensor.is_inference()
+    ]
     flags = {parameter: parameter.requires_grad for parameter in parameters}
     gradients = {p: p.grad for p in flags}
     outermost = model not in _PRESERVED  # whose copies serve for all blocks within it
@@ -183,7 +185,7 @@ def preserve_state(model: nn.Module) -> Iterator[None]:
     """
     check_module(model)
     slots = _slots(model)
-    devices = {tensor.device for _, _, tensor in slots if tensor.device.type == "cuda"}
+    devices = {tensor.device for *_, tensor, _ in slots if tensor.device.type == "cuda"}
     with (
         torch.random.fork_rng(devices), evaluation_mode(model), _without_inference_tensors(slots),
         _gradients_restored(model, slots), clone_inputs(model),

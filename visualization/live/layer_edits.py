@@ -27,8 +27,9 @@ class LayerEdit:
     Attributes:
         layer: dotted name, `relu@1` for the second call.
         kind: `scale` multiplies by `value` (0 silences), `hold` sets to `value`, `paint` sets
-            `cells`, `randomise` redraws the layer's weights, or those before it, with their mean
-            and deviation, from the seed `value`.
+            `cells`, `randomise` redraws the layer's weights, with their mean and deviation, from
+            the seed `value`; of a layer without a kernel (ReLU, PReLU, norms) those of the last
+            module with one that ran before it.
         channel: number; None: all channels.
         place: (row, column) of one unit; None: the whole map.
         value: factor, or activation.

@@ -37,6 +37,13 @@ class WeightsWatch:
 def _are_equal(weights: Sequence[Tensor], copies: Sequence[Tensor]) -> bool:
     """Tell whether tensors are the same numbers, of the same types and in the same places."""
     return len(weights) == len(copies) and all(
-        own.dtype == copy.dtype and own.device == copy.device and torch.equal(own, copy)
+        own.dtype == copy.dtype and own.device == copy.device and _are_same(own, copy)
         for own, copy in zip(weights, copies, strict=True)
     )
+
+
+def _are_same(own: Tensor, copy: Tensor) -> bool:
+    """Tell whether numbers are equal, or both NaN, as in a model that diverged."""
+    if own.shape != copy.shape:
+        return False
+    return bool(((own == copy) | (torch.isnan(own) & torch.isnan(copy))).all())

@@ -111,7 +111,7 @@ def check_batch_norm(model: nn.Module, num: int, group: Group) -> None:
     """Raise a ConfigError if a batch has no sample for some rank, which SyncBatchNorm waits for."""
     if num < group.size and any(isinstance(m, nn.SyncBatchNorm) for m in model.modules()):
         problem = f"a batch of {num} samples for {group.size} ranks with batch normalisation"
-        accepted = "numbers of training samples and batch sizes that leave each rank a sample"
+        accepted = "fewer ranks, or batches, the last of an epoch too, with a sample for each rank"
         raise ConfigError("batch_size", "", problem, accepted)
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import io
 from collections import OrderedDict, namedtuple
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -267,6 +268,12 @@ def test_what_torch_scripted_or_exported_is_refused_in_one_way() -> None:
         assert conv.saliency(around, x, 1).any()
         with pytest.raises(ValueError, match=r"layer: '0.0' lies in a scripted module"):
             conv.top_patches(around, "0.0", x)
+    buffer = io.BytesIO()
+    torch.jit.save(scripted, buffer)
+    buffer.seek(0)
+    loaded = nn.Sequential(torch.jit.load(buffer))  # its parameters are tensors
+    conv.saliency(loaded, x, 1)
+    assert all(p.requires_grad and p.grad is None for p in loaded.parameters())
     with pytest.raises(
         ValueError, match=r"model: a function is not accepted; accepted: an nn\.Mod"
     ):

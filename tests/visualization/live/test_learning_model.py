@@ -95,3 +95,15 @@ def test_a_number_is_that_of_the_same_weights(change: Callable[[nn.Sequential], 
     change(model)
     assert watch.number() != before
     assert watch.number() == watch.number()
+
+
+def test_a_model_that_diverged_is_not_always_another_one() -> None:
+    """NaN equals no number, but weights that are NaN stay the same weights."""
+    model = nn.Linear(2, 2)
+    watch = WeightsWatch(model)
+    with torch.no_grad():
+        model.weight[0, 0] = torch.nan
+    assert watch.number() == watch.number()
+    with torch.no_grad():
+        model.weight[0, 1] = torch.nan
+    assert watch.number() == 2
