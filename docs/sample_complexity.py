@@ -68,7 +68,7 @@ TASKS = {  # networks of each
         "residual GNN, 2 rounds",
         "residual GNN, 3 rounds",
         "residual GNN, 5 rounds",
-    ),  # fmt: skip
+    ),
     "subset_sum": (*_COMMON, "exhaustive search"),
 }
 

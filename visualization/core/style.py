@@ -10,7 +10,7 @@ INK, MUTED, GOOD, BAD = "#222222", "#8a8a8a", "#1b7f4b", "#c0392b"
 
 COLORS = (
     "#2a6fb0", "#d9822b", "#1b7f4b", "#8e5ea2", "#c0392b", "#5b5b5b", "#0f98a3", "#c2549d",
-    "#8a6d1a",
+    "#8a6d1a", "#7fb24a", "#1d2f6f",
 )  # fmt: skip
 
 
