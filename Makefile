@@ -29,7 +29,7 @@ $(STAMP): setup.cfg pyproject.toml
 demo: $(STAMP) ## train the adder on add3x3 and print worked sums (5 minutes)
 	$(RUN) main.py --agent seq2seq_adder --task add3x3
 
-test: $(STAMP) ## the test suite (10 to 18 minutes; longer beside other work)
+test: $(STAMP) ## the test suite (9 to 18 minutes; longer beside other work)
 	$(PYTEST)
 
 test-avx2: $(STAMP) ## the test suite as on a CPU without AVX512 and bf16
