@@ -79,7 +79,6 @@ def run_spec(
 
     Its folder is within the sweep's: one named by the values, or that of an earlier run there with
     the same settings, the swept ones among them even if they are in no digest, such as `threads`.
-    Where the folder of that name has another run, of a sweep with other settings, it gets a hash.
     """
     settings = {name: SourcedValue(value, f"{place} {name}") for name, value in values.items()}
     own = {kind: str(values[kind]) for kind in _KINDS if kind in values}
@@ -91,14 +90,11 @@ def run_spec(
         changed = argparse.Namespace(**{**vars(options), **changes})
         return parse_run_spec(changed, modes, settings)
 
-    folder, modes, names = root / _folder_name(base, values), tuple(modes), tuple(names)
-    own_identity = identity(spec(folder), names)
-    is_taken = (folder / "config.yaml").exists()
-    is_own = is_taken and _known_identity(folder, modes, names) == own_identity
-    if is_own or not root.exists():
+    folder = root / _folder_name(base, values)
+    if folder.exists() or not root.exists():
         return spec(folder)
-    free = folder.with_name(f"{folder.name}-{_hash(own_identity)}") if is_taken else folder
-    return spec(_known_runs(root, _folders(root), modes, names).get(own_identity, free))
+    known = _known_runs(root, _folders(root), tuple(modes), tuple(names))
+    return spec(known.get(identity(spec(folder), names), folder))
 
 
 def sweep_dir(base: RunSpec, names: Collection[str]) -> Path:
@@ -219,11 +215,7 @@ def _folder_name(base: RunSpec, values: Mapping[str, Any]) -> str:
     is_unique = word == text and "None" not in values.values()  # null is written so, too
     if is_unique and len(word) <= _LONGEST:
         return word
-    return f"{word[:_LONGEST]}-{_hash(values)}"
-
-
-def _hash(value: object) -> str:
-    return hashlib.sha256(repr(value).encode()).hexdigest()[:8]
+    return f"{word[:_LONGEST]}-{hashlib.sha256(repr(values).encode()).hexdigest()[:8]}"
 
 
 def _first_names(base: RunSpec) -> dict[str, str]:

@@ -110,20 +110,15 @@ def test_equal_settings_are_one_run_of_a_grid(
     assert names(planned(tmp_path, "--grid", grid)) == expected
 
 
-def test_a_folder_with_another_run_is_left_to_that_run(tmp_path: Path) -> None:
-    """A sweep with other settings has folders of its own beside those, and finds both again."""
-    (first,) = planned(tmp_path, "--grid", "hidden_size=3")
-    begin(first, first.run_dir)
-    other = ["--grid", "hidden_size=3", "--set", "learning_rate=0.5"]
-    (second,) = planned(tmp_path, *other)
-    assert second.run_dir != first.run_dir
-    begin(second, second.run_dir)
-    assert names(planned(tmp_path, *other)) == names([second])
-    assert names(planned(tmp_path, "--grid", "hidden_size=3")) == names([first])
-
-
-def test_a_folder_without_settings_is_that_of_a_run_that_begins(tmp_path: Path) -> None:
-    """Another worker may have made it a moment ago."""
-    (first,) = planned(tmp_path, "--grid", "hidden_size=3")
-    first.run_dir.mkdir(parents=True)
-    assert names(planned(tmp_path, "--grid", "hidden_size=3")) == names([first])
+def test_a_run_whose_agent_has_completed_its_settings_keeps_its_folder(tmp_path: Path) -> None:
+    """A reader writes the characters that it found in its data; its run is not another one."""
+    words = ["--agent", "ctc_reader", "--task", "digit_strings", "--mode", "sweep"]
+    options = parse([*words, "--grid", "seed=0", "--run-dir", str(tmp_path)])
+    (spec,) = (each for _, each in plan_of(parse_run_spec(options, MODES), MODES).runs)
+    begin(spec, spec.run_dir)
+    saved = spec.run_dir / "config.yaml"
+    text = saved.read_text()
+    assert "characters: null" in text
+    saved.write_text(text.replace("characters: null", 'characters: "0123456789"'))
+    (again,) = (each for _, each in plan_of(parse_run_spec(options, MODES), MODES).runs)
+    assert again.run_dir == spec.run_dir
