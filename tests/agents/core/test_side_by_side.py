@@ -16,6 +16,7 @@ import torch
 from agents.core.inspection import side_by_side
 from agents.core.inspection.images import ImageViews
 from tests.conftest import small_agent
+from tests.helpers.imports import printed_without
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux")
 
@@ -45,25 +46,14 @@ def test_garbage_collection_is_as_before() -> None:
 
 def test_a_report_needs_no_packages_of_other_agents() -> None:
     """Views are listed without the seconds that importing torchvision or sklearn takes."""
-    code = (
-        "import sys\n"
-        "import agents.core.inspection.report, agents.core.inspection.available\n"
-        "found = {'torchvision', 'sklearn', 'scipy.optimize'} & sys.modules.keys()\n"
-        "sys.exit(' '.join(found) or 0)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    code = "import agents.core.inspection.report, agents.core.inspection.available"
+    printed_without({"torchvision", "sklearn", "scipy.optimize"}, code)
 
 
 def test_learning_does_not_import_matplotlib() -> None:
     """Only figures need it, which a run without a folder does not draw."""
-    code = (
-        "import sys, agents\n"
-        "agents.make('seq2seq_adder', task='add1x2', batch_size=8, hidden_size=8).learn(1)\n"
-        "sys.exit('matplotlib' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    small = "agents.make('seq2seq_adder', task='add1x2', batch_size=8, hidden_size=8)"
+    printed_without({"matplotlib"}, f"import agents\n{small}.learn(1)")
 
 
 def test_a_work_finds_what_it_uses() -> None:
