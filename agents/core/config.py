@@ -35,8 +35,11 @@ __all__ = [
 ]
 
 
-# Settings that the name of a run folder does not depend on, by their first names.
-_NOT_IN_DIGEST = ("seed", "threads", "prefetch", "num_workers", "vitals", "record_progression")
+# Settings that the name of a run folder does not depend on, by their first names. The characters of
+# a reader are those of its task: it writes them down once it has learned.
+_NOT_IN_DIGEST = (
+    "seed", "threads", "prefetch", "num_workers", "vitals", "record_progression", "characters",
+)  # fmt: skip
 Schedule = Literal["one_cycle", "warm_restarts", "constant", "cosine", "step", "cyclical"]
 
 
@@ -210,7 +213,7 @@ class AgentConfig:
 
         Only settings that differ from their first defaults are hashed, by their first names, so
         that neither a new setting nor a renamed one changes the name of an existing run folder.
-        The seed, threads and monitoring are excluded. `written` are values as they were typed: up
+        The seed, threads, monitoring and what follows from the task are excluded. `written` are values as they were typed: up
         to 0.4.0 `1` and `1.0` gave different names where null is accepted too.
         """
         values = digest_values(self, written)

@@ -110,15 +110,17 @@ def test_equal_settings_are_one_run_of_a_grid(
     assert names(planned(tmp_path, "--grid", grid)) == expected
 
 
-def test_a_run_whose_agent_has_completed_its_settings_keeps_its_folder(tmp_path: Path) -> None:
-    """A reader writes the characters that it found in its data; its run is not another one."""
+@pytest.mark.parametrize("name", ["seed=0", "earlier"])
+def test_a_reader_that_has_learned_is_still_the_same_run(name: str, tmp_path: Path) -> None:
+    """It has written down the characters of its task; by name and by settings it is found."""
     words = ["--agent", "ctc_reader", "--task", "digit_strings", "--mode", "sweep"]
     options = parse([*words, "--grid", "seed=0", "--run-dir", str(tmp_path)])
     (spec,) = (each for _, each in plan_of(parse_run_spec(options, MODES), MODES).runs)
-    begin(spec, spec.run_dir)
-    saved = spec.run_dir / "config.yaml"
+    begin(spec, tmp_path / name)
+    saved = tmp_path / name / "config.yaml"
     text = saved.read_text()
     assert "characters: null" in text
     saved.write_text(text.replace("characters: null", 'characters: "0123456789"'))
     (again,) = (each for _, each in plan_of(parse_run_spec(options, MODES), MODES).runs)
-    assert again.run_dir == spec.run_dir
+    assert again.run_dir.name == name
+    assert again.config.characters is None
