@@ -213,8 +213,9 @@ class AgentConfig:
 
         Only settings that differ from their first defaults are hashed, by their first names, so
         that neither a new setting nor a renamed one changes the name of an existing run folder.
-        The seed, threads, monitoring and what follows from the task are excluded. `written` are values as they were typed: up
-        to 0.4.0 `1` and `1.0` gave different names where null is accepted too.
+        The seed, threads, monitoring and what follows from the task are excluded. `written` are
+        values as they were typed: up to 0.4.0 `1` and `1.0` gave different names where null is
+        accepted too.
         """
         values = digest_values(self, written)
         own = {name: value for name, value in values.items() if name not in _NOT_IN_DIGEST}
